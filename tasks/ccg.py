@@ -182,7 +182,8 @@ def sentences_of(path: Path) -> list[tuple[list[str], list[str]]]:
         raise UserError(f"{path}: byte {error.start} is not UTF-8.") from None
     sentences = []
     for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith("ID="):  # the header of a derivation in CCGbank
+        header = line.startswith("ID=") and "".join(lines[number : number + 1]).startswith("(<")  # of a derivation
+        if not line.strip() or header:
             continue
         if line.startswith("(<"):
             leaves = LEAF.findall(line)

@@ -58,7 +58,7 @@ def map_rows(data: Dataset, function: Callable[[dict], dict], **options: Any) ->
     return data.map(apply, with_indices=True, **options)
 
 
-def label_numbers(names: tuple[str, ...], stored: tuple[str, ...] = ()) -> dict[Any, int]:
+def label_numbers(names: tuple[str, ...], stored: tuple[str, ...] = (), by_number: bool = True) -> dict[Any, int]:
     """Map every spelling of a label in rows to its number, and spellings of hidden gold to -1.
 
     A row may spell a label as its name, its number, or its number in digits. If one of the names is a number ("1",
@@ -67,12 +67,13 @@ def label_numbers(names: tuple[str, ...], stored: tuple[str, ...] = ()) -> dict[
     Args:
         names: the labels, in the order of their numbers.
         stored: the names of a ClassLabel. Integers then refer to these names.
+        by_number: False: a row spells a label as its name.
 
     Raises:
         UserError: two of the names are the same label, or one of them stands for hidden gold.
     """
     table: dict[Any, int] = {}
-    by_name = numbers_are_names(names)
+    by_name = numbers_are_names(names) or not by_number
     for i, name in enumerate(names):
         spellings = {name, number_of(name)} - {None} if by_name else {name, i, str(i)}
         if reserved := {-1, "-1", ""} & spellings:
@@ -103,7 +104,12 @@ def same_numbers(names: tuple[str, ...], stored: tuple[str, ...]) -> bool:
 
 
 def check_labels(
-    values: list, names: tuple[str, ...], where: str, column: str = "label", stored: tuple[str, ...] = ()
+    values: list,
+    names: tuple[str, ...],
+    where: str,
+    column: str = "label",
+    stored: tuple[str, ...] = (),
+    by_number: bool = True,
 ) -> list[int]:
     """Return the numbers of labels, see `label_numbers`; -1 for hidden gold (-1 or an empty string).
 
@@ -113,18 +119,19 @@ def check_labels(
         where: the file, for errors.
         column: the column, for errors.
         stored: the names of a ClassLabel.
+        by_number: False: a row spells a label as its name.
 
     Raises:
         UserError: a value is not a label; names the row, from 1.
     """
-    table = label_numbers(names, stored)
+    table = label_numbers(names, stored, by_number)
     try:
         if bool not in set(map(type, values)):  # True == 1, but it is unclear which label it means
             return [table[value] for value in values]
     except (KeyError, TypeError):
         pass
     row = next(row for row, value in enumerate(values, 1) if is_no_label(value, table))
-    raise UserError(f"{where}, row {row}, column {column!r}: {label_error(values[row - 1], names, stored)}")
+    raise UserError(f"{where}, row {row}, column {column!r}: {label_error(values[row - 1], names, stored, by_number)}")
 
 
 def is_no_label(value: Any, table: dict[Any, int]) -> bool:
@@ -132,14 +139,14 @@ def is_no_label(value: Any, table: dict[Any, int]) -> bool:
     return isinstance(value, bool | list | dict) or value not in table
 
 
-def label_error(value: Any, names: tuple[str, ...], stored: tuple[str, ...] = ()) -> str:
+def label_error(value: Any, names: tuple[str, ...], stored: tuple[str, ...] = (), by_number: bool = True) -> str:
     """Return the error message for a value that is not a label."""
     if value is None:
         return "empty (null), expected a label."
     meant = (
         f" ({stored[value]!r} by the file's own names)" if isinstance(value, int) and 0 <= value < len(stored) else ""
     )
-    numbers = "" if numbers_are_names(names) or stored else f" (or 0..{len(names) - 1})"
+    numbers = "" if numbers_are_names(names) or stored or not by_number else f" (or 0..{len(names) - 1})"
     return f"{value!r}{meant} is not a label; expected one of {', '.join(names)}{numbers}."
 
 

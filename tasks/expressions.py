@@ -52,6 +52,12 @@ def whole_split(split: str) -> str:
     return re.sub(r"-\d+-of-\d+$", "", split.partition("[")[0])
 
 
+def are_other_shards(one: str, other: str) -> bool:
+    """Whether two names are different files that one split is cut into: train-00000-of-00002, train-00001-of-00002."""
+    found = [re.fullmatch(r"(.+)-(\d+)-of-(\d+)", name) for name in (one, other)]
+    return one != other and all(found) and found[0].group(1, 3) == found[1].group(1, 3)  # type: ignore[union-attr]
+
+
 def fair_share(parts: np.ndarray, n: int) -> np.ndarray:
     """Return which n rows to take, in order: the first of each part, as many as the part has of all rows.
 
@@ -76,6 +82,9 @@ def take_slice(data: Dataset, cut: str, where: str | Path) -> tuple[Dataset, int
     """
     from datasets import ReadInstruction
 
+    low, _, high = cut.strip("[]").partition(":")
+    if low.strip() and high.strip() and ("%" in low) != ("%" in high):  # the library takes both for percentages
+        raise UserError(f"{where}: {cut} has one bound in rows and one in %. Give both in rows, or both in %.")
     try:
         (part,) = ReadInstruction.from_spec(f"rows{cut}").to_absolute({"rows": len(data)})
     except (ValueError, AssertionError) as error:

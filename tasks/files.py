@@ -20,6 +20,7 @@ from tasks.json_lines import chunks, read_json_lines
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
+    from pyarrow import parquet
 
 logger = logging.getLogger("xstilts")
 SUFFIXES = ("parquet", "jsonl", "jsonl.gz")
@@ -141,7 +142,7 @@ def _parquet(path: Path, columns: tuple[str, ...], optional: tuple[str, ...]) ->
         features = {}
         for name in names:
             where = f"{path}, column {name!r}"
-            features[name] = _feature(schema.field(name), stored.get(name))
+            features[name] = _feature(schema.field(name), stored.get(name), file)
         schema = Features(features).arrow_schema
     except UserError:
         raise
@@ -175,15 +176,31 @@ def _stored_features(metadata: dict[bytes, bytes], names: list[str]) -> dict[str
         ) from error
 
 
-def _feature(field: pa.Field, stored: Any) -> Any:
-    """The feature of a column, from its type in the file. A ClassLabel keeps its names for integers of any width."""
+def _feature(field: pa.Field, stored: Any, file: parquet.ParquetFile) -> Any:
+    """The feature of a column, from its type in the file. A ClassLabel keeps its names for integers of any width. Text
+    beside such names is text.
+
+    Raises:
+        ValueError: the metadata name labels, and the column holds their numbers as decimals or digits.
+    """
     import pyarrow as pa
     from datasets import Features
 
     plain = Features.from_arrow_schema(pa.schema([field.remove_metadata()]))[field.name]
     inner = getattr(plain, "feature", plain)
-    named = class_names(stored) and hasattr(stored, "feature") == hasattr(plain, "feature")
-    return stored if named and pa.types.is_integer(getattr(inner, "pa_type", None) or pa.null()) else plain
+    if not class_names(stored):
+        return plain
+    kind = getattr(inner, "pa_type", None) or pa.null()
+    if pa.types.is_integer(kind) and hasattr(stored, "feature") == hasattr(plain, "feature"):
+        return stored
+    values = file.read(columns=[field.name])[0].combine_chunks()
+    values = values.flatten() if hasattr(values, "flatten") and hasattr(plain, "feature") else values
+    if all(isinstance(value, str) and not value.isdecimal() for value in values.unique().to_pylist()):
+        return plain
+    raise ValueError(
+        f"the metadata 'huggingface' name the labels {', '.join(class_names(stored))}, but the column holds "
+        f"{field.type}, expected integers. Write the file again with integers, or without the metadata."
+    )
 
 
 def class_names(feature: Any) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import reprlib
 from typing import TYPE_CHECKING, ClassVar
 
 from tasks import languages as codes
-from tasks.checks import check_labels, check_text, describe, map_rows
+from tasks.checks import check_labels, check_sentences, check_text, describe, map_rows
 from tasks.columns import replace_columns
 from tasks.defaults import INTERMEDIATE
 from tasks.errors import UserError
@@ -42,6 +42,7 @@ print(choices[scores.argmax().item()])"""
     n_choices: ClassVar[int]
     answer: ClassVar[str] = "label"  # the column with the right choice
     answers: ClassVar[tuple[str, ...]] = ()  # its value for each choice; default 0, 1, ...
+    by_number: ClassVar[bool] = True  # whether rows may have the number of a choice, from 0, instead of its value
     may_be_null: ClassVar[tuple[str, ...]] = ()  # columns that are null in some copies
 
     @property
@@ -57,9 +58,8 @@ print(choices[scores.argmax().item()])"""
             c for c in self.columns if hasattr(data.features[c], "dtype") and c not in (*self.may_be_null, self.answer)
         )
         check_text(data, tuple(texts), where)  # lists of choices are checked below
-        labels = check_labels(
-            data[self.answer][:], self.label_names, where, self.answer, class_names(data.features[self.answer])
-        )
+        stored = class_names(data.features[self.answer])
+        labels = check_labels(data[self.answer][:], self.label_names, where, self.answer, stored, self.by_number)
         if -1 in labels:
             row = labels.index(-1)
             raise UserError(
@@ -80,6 +80,7 @@ print(choices[scores.argmax().item()])"""
                     "empty."
                 )
         check_text(rows, ("prompt",), where)
+        check_sentences(rows, ("prompt",), where)
         return rows.add_column("label", labels)
 
     def to_texts(self, examples: Dataset) -> Dataset:
@@ -144,7 +145,7 @@ XCOPA_SCRIPT = {"learning_rate": 3e-5, "num_train_epochs": 5, "per_device_train_
 class HellaSwag(MultipleChoice):
     """HellaSwag (Zellers et al. 2019): the prompt is ctx_a, a choice is ctx_b and an ending (jiant).
 
-    If ctx_a is null (some copies have only ctx), the prompt is ctx and a choice is an ending.
+    If ctx_a is null or blank (some copies have only ctx), the prompt is ctx and a choice is an ending.
     """
 
     name = "hellaswag"
@@ -165,7 +166,7 @@ class HellaSwag(MultipleChoice):
 
     def row(self, row: dict) -> dict:
         check_list(row["endings"])
-        if row["ctx_a"] is None:
+        if not (row["ctx_a"] or "").strip():
             return {"prompt": row["ctx"], "choices": row["endings"]}
         start = row["ctx_b"] + " " if row["ctx_b"] else ""
         return {"prompt": row["ctx_a"], "choices": [ending and start + ending for ending in row["endings"]]}
@@ -210,6 +211,7 @@ class CommonsenseQA(MultipleChoice):
     columns = ("question", "choices", "answerKey")
     answer = "answerKey"
     answers = ("A", "B", "C", "D", "E")
+    by_number = False  # in other files of such questions 1 is A
     sources = (
         Source(
             "tau/commonsense_qa",

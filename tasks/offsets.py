@@ -45,9 +45,10 @@ def mend(contexts: list[str], answers: list[dict]) -> dict[int, list[int]]:
     """Return the corrected offsets of rows with wrong ones, {row from 0: offsets in characters}.
 
     If some offset of the file is wrong in characters, but all are right in another unit (`UNITS`), that unit is used
-    for the whole file. Otherwise each wrong row is corrected alone: its offsets are in another unit, or all are
-    shifted by the same number of characters (at most `CUT`), because the context lost its first spaces. If neither
-    fits, an answer that occurs once in the context is at that place.
+    for the whole file. Otherwise the rows of a context are corrected together: their offsets are in another unit, or
+    all are shifted by the same number of characters (at most `CUT`), because the context lost its first spaces. If
+    neither fits all of them, each wrong row is corrected alone in that way, and if neither fits it, an answer that
+    occurs once in the context is at that place.
 
     Args:
         contexts: the context of each row.
@@ -69,10 +70,24 @@ def mend(contexts: list[str], answers: list[dict]) -> dict[int, list[int]]:
             whole += [reading] if all(_stand(*row) for row in reading) else []
     if whole and all(reading == whole[0] for reading in whole):
         return {row: starts for row, (_, _, starts) in enumerate(whole[0]) if starts != rows[row][2]}
-    mended = {}
+    of_context: dict[str, list[int]] = {}
+    for row, (context, _, _) in enumerate(rows):
+        of_context.setdefault(context, []).append(row)
+    mended: dict[int, list[int]] = {}
     for row in wrong:
-        with at_row(row + 1, rows[row]):
-            mended[row] = _mend_row(*rows[row])
+        context, texts, starts = rows[row]
+        together = of_context[context]
+        moved = _one_reading(
+            context,
+            [text for one in together for text in rows[one][1]],
+            [start for one in together for start in rows[one][2]],
+        )
+        if moved is None:
+            with at_row(row + 1, rows[row]):
+                mended[row] = _mend_row(context, texts, starts)
+            continue
+        for one in together:  # a row that is right by chance moves, too
+            mended[one], moved = moved[: len(rows[one][2])], moved[len(rows[one][2]) :]
     return mended
 
 
@@ -97,13 +112,24 @@ def reason(context: str, given: int, taken: int) -> str:
     return next(by_unit, CUT_OFF if 0 < given - taken <= CUT else ONLY_PLACE)
 
 
-def _mend_row(context: str, texts: list[str], starts: list[int]) -> list[int]:
+def _readings(context: str, texts: list[str], starts: list[int]) -> list[list[int]]:
+    """Return what the starts may be: in each other unit, and shifted, where that puts every text in its place."""
     readings = [[unit(context, start) for start in starts] for unit in UNITS.values()]
     shifts = ([start - cut for start in starts] for cut in range(1, CUT + 1))
     found = [reading for reading in readings if _stand(context, texts, reading)]
-    found += [shift for shift in shifts if _stand(context, texts, shift)][:1]
-    if found and all(reading == found[0] for reading in found):
-        return found[0]
+    return found + [shift for shift in shifts if _stand(context, texts, shift)][:1]
+
+
+def _one_reading(context: str, texts: list[str], starts: list[int]) -> list[int] | None:
+    """Return the only one of `_readings`; None if there is none, or several that differ."""
+    found = _readings(context, texts, starts)
+    return found[0] if found and all(reading == found[0] for reading in found) else None
+
+
+def _mend_row(context: str, texts: list[str], starts: list[int]) -> list[int]:
+    if (reading := _one_reading(context, texts, starts)) is not None:
+        return reading
+    found = _readings(context, texts, starts)
     mended = []
     for text, start in zip(texts, starts, strict=True):
         if not _stand(context, [text], [start]):

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.errors import UserError
+from tasks.expressions import are_other_shards, whole_split
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from tasks.base import Task
     from tasks.source import Source
+
+
+ID_COLUMNS = ("id", "index_id")  # of rows that are the same in every language
 
 
 class Use(NamedTuple):
@@ -129,14 +136,28 @@ def _where(record: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     return " and ".join(f"{one['id']} ({one['config']}, {one['split']})" for one in (record, found))
 
 
+def order_of(data: Dataset) -> str:
+    """Return what is equal for two files if rows of the same number belong together: a digest of the ids, or without
+    ids the number of rows."""
+    column = next((name for name in ID_COLUMNS if name in data.column_names), None)
+    if column is None:
+        return str(len(data))
+    ids = (str(int(i)) if isinstance(i, float) and i % 1 == 0 else str(i) for i in data[column][:])
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+
+
 def _common(one: Use, record: Mapping[str, Any], other: Use, found: Mapping[str, Any]) -> int:
-    """Return how many rows two records share. Rows of the same number are the same, or translations of each other."""
+    """Return how many rows two records share; the most that it can be, where their order is not the same or one is of
+    a file that a split is cut into. Rows of the same number are the same, or translations of each other."""
     same_language = one.language == other.language
     by_number = max(0, min(_end(record), _end(found)) - max(record["first"], found["first"]))
     if same_language and record.get("sha256") is not None and record.get("sha256") == found.get("sha256"):
         return by_number
-    if record["split"].partition("[")[0] != found["split"].partition("[")[0]:
+    files = [of["split"].partition("[")[0] for of in (record, found)]
+    if whole_split(files[0]) != whole_split(files[1]) or are_other_shards(*files):
         return 0
+    if files[0] != files[1] or ("order" in record and "order" in found and record["order"] != found["order"]):
+        by_number = min(record["rows"], found["rows"])
     for task in filter(None, map(adapter, (one.task, other.task))):
         ours, theirs = _source(task, record, one.language), _source(task, found, other.language)
         if ours and theirs and (same_language or task.parallel or task.other_languages == "parallel"):

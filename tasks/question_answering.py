@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tasks import languages as codes
@@ -145,15 +144,14 @@ def _name_in(example_id: str) -> str:
     return example_id.partition("-")[0]
 
 
-def _tydiqa_languages(data: Dataset) -> Iterable[str]:
+def _tydiqa_languages(data: Dataset) -> dict[str, str]:
     return languages_in((_name_in(i) if isinstance(i, str) else i for i in data["id"][:]), "id")
 
 
 def _tydiqa_rows(data: Dataset, language: str) -> Dataset:
-    _tydiqa_languages(data)
-    wanted = codes.tydiqa_name(language)
+    names = [name for name, code in _tydiqa_languages(data).items() if code == language]
     return data.filter(
-        lambda i: _name_in(i) == wanted,
+        lambda i: _name_in(i) in names,
         input_columns="id",
         desc=f"tydiqa {language}",
         new_fingerprint=fingerprint(TyDiQA(), data, language),

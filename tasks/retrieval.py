@@ -42,6 +42,7 @@ class Tatoeba(Task):
     search_options: ClassVar[tuple[str, ...]] = ("center", "csls", "query_side", "index")
     languages_in = "tatoeba"
     columns: ClassVar[tuple[str, ...]] = ("sentence1", "sentence2")  # foreign, English
+    optional = ("lang",)  # the pair of languages
     sources: tuple[Source, ...] = (
         Source(
             "mteb/tatoeba-bitext-mining",
@@ -66,6 +67,8 @@ class Tatoeba(Task):
 
     def examples(self, data: Dataset, language: str, where: str) -> Dataset:
         check_text(data, self.columns, where)
+        if "lang" in data.column_names and len(pairs := sorted(set(map(str, data["lang"][:])))) > 1:
+            raise UserError(f"{where}, column 'lang': rows of {', '.join(pairs[:5])}; expected those of one pair.")
         data = data.select_columns(list(self.columns))
         if count_line_ends(data, self.columns):  # google/xtreme's copy kept them
             data = data.map(
@@ -119,7 +122,8 @@ class Tatoeba(Task):
 
     def read_lines(self, path: Path) -> list[int]:
         return [
-            int(line) for line in read_matches(path, r"-?[0-9]{1,18}", "Write one integer per line, nothing else.")
+            int(line)
+            for line in read_matches(path, r"-?(0|[1-9][0-9]{0,17})", "Write one integer per line, nothing else.")
         ]
 
     def compare(self, files: Submitted) -> Scorer:

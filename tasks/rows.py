@@ -291,9 +291,10 @@ class Rows:
             path = self.file(source, config, base)
             if path is None:
                 continue
-            data, digest = self._load_file(path, columns, optional)
-            data, first = take_slice(data, cut, path)
-            record = {"split": base + cut, "first": first, "sha256": digest, "file": str(path)}
+            whole, digest = self._load_file(path, columns, optional)
+            data, first = take_slice(whole, cut, path)
+            record = {"split": base + cut, "first": first, "order": overlap.order_of(whole)}
+            record |= {"sha256": digest, "file": str(path)}
             if self.translations and path.is_relative_to(self.translations):
                 record["translated_by"] = translator(path)
             return data, record
@@ -337,11 +338,12 @@ class Rows:
         if (known := self._loaded.get(key := (source, config, base + cut, revision, url))) is not None:
             return known[0], dict(known[1])
         if url:
-            data, commit = hub.load_file(url, base), revision
+            whole, commit = hub.load_file(url, base), revision
         else:
-            data, commit = hub.load(source, config, base, revision)
-        data, first = take_slice(data, cut, f"{source} ({config}, {base})")
-        record = {"split": base + cut, "first": first, "revision": commit} | ({"url": url} if url else {})
+            whole, commit = hub.load(source, config, base, revision)
+        data, first = take_slice(whole, cut, f"{source} ({config}, {base})")
+        record = {"split": base + cut, "first": first, "order": overlap.order_of(whole), "revision": commit}
+        record |= {"url": url} if url else {}
         self._loaded[key] = data, record
         return data, dict(record)
 

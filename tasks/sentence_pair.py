@@ -66,7 +66,7 @@ print(model.config.id2label[scores.argmax().item()])"""
             raise UserError(
                 f"{self.name}: row {ids.index(None) + 1} has no id, which is needed to match rows across languages."
             )
-        return [str(i) for i in ids]
+        return [str(int(i)) if isinstance(i, float) and i % 1 == 0 else str(i) for i in ids]
 
     def to_rows(self, examples: Dataset) -> Dataset:
         return examples.rename_columns(dict(zip((*self.texts, "label"), self.columns, strict=True)))
@@ -223,14 +223,14 @@ class QQP(SentencePair):
         return compute("accuracy_f1", predictions=predictions, references=self.gold(examples))
 
 
-def _xtreme_languages(data: Dataset) -> Iterable[str]:
+def _xtreme_languages(data: Dataset) -> dict[str, str]:
     return languages_in(data["language"], "language")
 
 
 def _xtreme_rows(data: Dataset, language: str) -> Dataset:
     """google/xtreme's XNLI: one config for fifteen languages, other column names, labels as words."""
-    _xtreme_languages(data)
-    data = data.filter(lambda code: code == language, input_columns="language", desc=f"xnli {language}")
+    names = [name for name, code in _xtreme_languages(data).items() if code == language]
+    data = data.filter(lambda name: name in names, input_columns="language", desc=f"xnli {language}")
     data = data.select_columns(["sentence1", "sentence2", "gold_label"])
     return data.rename_columns({"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"})
 

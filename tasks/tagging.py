@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -328,6 +329,9 @@ class UDPOS(Tagging):
         return loaded
 
 
+_PREFIX = re.compile(r"([A-Za-z][A-Za-z-]+:).")  # of a word in XTREME's own files: en:Anna
+
+
 class PANX(Tagging):
     """PAN-X, or WikiANN (Pan et al. 2017): persons, organisations, places; splits of Rahimi et al. 2019."""
 
@@ -366,6 +370,13 @@ class PANX(Tagging):
                     f"{where}, row {row + 1}, column 'tokens': {bare!r} lacks the prefix {prefixes[0]!r} that row "
                     f"{prefixed.index(True) + 1} has."
                 )
+            for row, tokens in enumerate(data["tokens"][:], 1):
+                others = {found[1] if (found := _PREFIX.match(token)) else "" for token in tokens}
+                if len(tokens) > 1 and len(others) == 1 and others != {""}:
+                    raise UserError(
+                        f"{where}, row {row}, column 'tokens': every word begins with {others.pop()!r}; expected the "
+                        f"prefix {prefixes[0]!r} or none. These are rows of another language."
+                    )
             return data  # a sentence of one word may begin like that by chance
         return data.map(
             lambda row: {"tokens": [token.partition(":")[2] for token in row["tokens"]]},

@@ -191,6 +191,16 @@ def test_offsets_that_did_not_move_with_a_stripped_context_are_mended(load):
     assert note.startswith("2 answer offsets") and "cut off the start" in note
 
 
+@pytest.mark.parametrize("right", [0, 1])
+def test_the_rows_of_a_context_lost_the_same_characters(load, right):
+    """Alone, the first row's answer fits two places, or fits by chance where it is."""
+    context, places, cut = (("a 1 1 1", {"1": 4, "a": 0}, 3), ("1 1 1 a", {"1": 0, "a": 6}, 2))[right]
+    rows = [qa(context, [text], [at + cut]) for text, at in places.items()]
+    examples, (record,) = load("xquad", "test", "de", {"google__xtreme/XQuAD.de/validation": rows})
+    assert [a["answer_start"] for a in examples["answers"]] == [[at] for at in places.values()]
+    assert record["notes"] == ["2 answer offsets mended: characters cut off the start of the context"]
+
+
 THAI = "โครงการเริ่มในปี 2003 ที่กรุงเทพ แล้วหยุดไปหลายปีก่อนจะเริ่มใหม่ในปี 2003 อีกครั้ง"
 CRLF = "Line one.\r\nBob ran.\r\nBob fell.\r\nBob."
 # what the file's offsets count -> (contexts, answer, the number that the file gives for a character's)
@@ -325,6 +335,17 @@ def test_tydiqa_language_is_in_the_id_and_training_is_english_only(load, tmp_pat
     assert get_task("tydiqa").languages(Rows(tmp_path)) == ["en", "ko", "sw"]
     with pytest.raises(UserError, match="no row in language 'fi'"):
         load("tydiqa", "test", "fi", {})
+
+
+def test_a_language_is_the_same_in_every_spelling(load):
+    rows = [qa("Ada.", ["Ada"], [0]) | {"id": f"{name}-1"} for name in ("english", "English", "en", "eng", "korean")]
+    files = {"google-research-datasets__tydiqa/secondary_task/validation": rows}
+    assert len(load("tydiqa", "test", "en", files)[0]) == 4
+    rows = [
+        {"language": code, "sentence1": f"{code} a", "sentence2": "b", "gold_label": "neutral"}
+        for code in ("de", "deu", "German", "en")
+    ]
+    assert len(load("xnli", "test", "de", {"google__xtreme/XNLI/test": rows})[0]) == 3
 
 
 def test_mlqa_names_the_context_language_first(load, tmp_path):
@@ -535,10 +556,20 @@ def test_hidden_answers_are_refused(load, name, path, row):
 
 
 def test_hellaswag_without_its_two_halves_uses_the_whole(load):
-    rows = [hellaswag("0"), hellaswag("1", ctx_a=None, ctx_b=None)]
+    rows = [hellaswag("0"), hellaswag("1", ctx_a=None, ctx_b=None), hellaswag("1", ctx_a="", ctx_b="")]
     examples, _ = load("hellaswag", "train", "en", {"Rowan__hellaswag/default/train": rows})
     assert examples[0] == {"prompt": "A man sits.", "choices": ["he a", "he b", "he c", "he d"], "label": 0}
-    assert examples[1] == {"prompt": "A man sits. he", "choices": ["a", "b", "c", "d"], "label": 1}
+    assert examples[1] == examples[2] == {"prompt": "A man sits. he", "choices": ["a", "b", "c", "d"], "label": 1}
+    with pytest.raises(UserError, match="row 1, column 'prompt': expected a sentence"):
+        load("hellaswag", "train", "en", {"Rowan__hellaswag/default/train": [hellaswag("0", ctx_a=None, ctx=" ")]})
+
+
+def test_a_digit_is_no_place_among_choices_with_letters(load):
+    """In other files of such questions 1 is A, and 0 is A in others."""
+    with pytest.raises(
+        UserError, match="row 1, column 'answerKey': '1' is not a label; expected one of A, B, C, D, E"
+    ):
+        load("csqa", "train", "en", {"tau__commonsense_qa/default/train": [csqa("1")]})
 
 
 def test_cosmos_qa_prompt_is_context_and_question(load):
@@ -593,6 +624,31 @@ def test_panx_without_prefix_keeps_its_colons(load):
     rows = [ner(["de:x", "Ada", "12:30"]), ner([":", "de:y"])]
     examples, _ = load("panx", "test", "de", {"google__xtreme/PAN-X.de/test": rows})
     assert examples["tokens"][:] == [["de:x", "Ada", "12:30"], [":", "de:y"]]
+
+
+def test_panx_with_the_prefix_of_another_language_is_refused(load):
+    rows = [ner(["a:b"]), ner(["fr:Ada", "fr:rit"])]
+    with pytest.raises(UserError, match="row 2, column 'tokens': every word begins with 'fr:'"):
+        load("panx", "test", "de", {"google__xtreme/PAN-X.de/test": rows})
+
+
+def test_tatoeba_in_a_file_of_several_pairs_is_refused(load):
+    rows = [{"sentence1": f"Satz {i}", "sentence2": f"a {i}", "lang": "deu-eng"} for i in range(3)]
+    path = "mteb__tatoeba-bitext-mining/deu-eng/test"
+    assert len(load("tatoeba", "test", "de", {path: rows})[0]) == 3
+    with pytest.raises(UserError, match="column 'lang': rows of deu-eng, fra-eng; expected those of one pair"):
+        load("tatoeba", "test", "de", {path: [*rows, rows[0] | {"lang": "fra-eng"}]})
+
+
+@pytest.mark.parametrize("line, right", [("7", True), ("0", True), ("-1", True), ("007", False), ("-0", False)])
+def test_a_line_of_tatoeba_is_one_number_as_the_benchmark_writes_it(line, right, tmp_path):
+    path = tmp_path / "test-de.tsv"
+    path.write_text(f"{line}\n")
+    if right:
+        assert get_task("tatoeba").read_lines(path) == [int(line)]
+    else:
+        with pytest.raises(UserError, match="one integer per line"):
+            get_task("tatoeba").read_lines(path)
 
 
 def test_panx_with_half_a_prefix_is_refused(load):
@@ -688,6 +744,13 @@ def test_ccg_forms_hold_the_same(tmp_path, form, encoding):
     assert examples["tokens"][:] == [["Cats", "sleep", "("], ["Dogs", "a|b"]]
     assert task.gold(examples) == [["N", "S\\NP", "("], ["N", "N"]]
     assert task.labels == ("(", "N", "S\\NP") and task.num_labels == 3
+
+
+@pytest.mark.parametrize("line", ["ID=5 run\tNP S\n", "ID=5|P|NP run|V|S\n"])
+def test_a_sentence_that_begins_like_a_header_of_ccg_is_read(tmp_path, line):
+    (tmp_path / "ccgbank").mkdir()
+    (tmp_path / "ccgbank/train.txt").write_text(line * 2)
+    assert get_task("ccg").load("train", "en", Rows(tmp_path))["tokens"][:] == [["ID=5", "run"]] * 2
 
 
 def test_ccg_auto_tree_by_sections(tmp_path):
@@ -939,6 +1002,16 @@ def test_sib200_refuses_invalid_rows(load, row, told):
     with pytest.raises(UserError) as error:
         load("sib200", "test", "en", {"Davlan__sib200/eng_Latn/test": [topic(0), row]})
     assert told in str(error.value)
+
+
+def test_the_order_of_sib200_is_that_of_the_numbers_however_they_are_stored(load):
+    """pandas writes 0.0 after a column had a null."""
+    files = {
+        f"Davlan__sib200/{code}/test": [topic(kind(number), text=f"number {number}") for number in range(9)]
+        for code, kind in (("eng_Latn", int), ("xho_Latn", float), ("deu_Latn", str))
+    }
+    texts = [load("sib200", "test", language, files)[0]["text_a"][:] for language in ("en", "xh", "de")]
+    assert texts[0] == texts[1] == texts[2]
 
 
 def test_the_first_rows_of_sib200_are_no_one_topic(load):

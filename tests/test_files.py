@@ -158,7 +158,9 @@ def test_slices(cut, numbers, tmp_path):
     assert load(tmp_path, splits=[f"xnli.test=validation{cut}"])["text_a"][:] == [NLI[i]["premise"] for i in numbers]
 
 
-@pytest.mark.parametrize("cut", ["[a:b]", "[1]", "[::2]", "[:200%]", "[100:]", "[4:2]", "[:0]"])
+@pytest.mark.parametrize(
+    "cut", ["[a:b]", "[1]", "[::2]", "[:200%]", "[100:]", "[4:2]", "[:0]", "[2:50%]", "[50%:5]", "[ 1 : 50% ]"]
+)
 def test_slices_that_hold_nothing(cut, tmp_path):
     write(tmp_path / "facebook__xnli/en/validation.jsonl", NLI)
     refused(tmp_path, "validation.jsonl", cut, splits=[f"xnli.test=validation{cut}"])

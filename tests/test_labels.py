@@ -114,6 +114,17 @@ def test_a_files_own_names_are_obeyed(name, split, width, tmp_path):
 
 
 @one_of_each
+@pytest.mark.parametrize("width", ["float64", "string"])
+def test_a_files_own_names_beside_numbers_of_another_type_are_refused(name, split, width, tmp_path):
+    """They were left aside, and the numbers read in our order."""
+    names = FORMS[name, split][3]
+    numbers = [i % len(names) for i in range(2 * len(names))]
+    write(tmp_path, name, split, rows_of(name, split, numbers), names[::-1], width)
+    with pytest.raises(UserError, match=rf"column '{FORMS[name, split][2]}'.*{names[-1]}.*expected integers"):
+        gold_of(name, split, tmp_path)
+
+
+@one_of_each
 def test_names_of_the_hub_are_obeyed(name, split, monkeypatch):
     names = FORMS[name, split][3]
     numbers, other = [i % len(names) for i in range(2 * len(names))], names[::-1]
@@ -185,16 +196,20 @@ def test_text_with_names_beside_it_is_text(tmp_path):
     assert gold_of("xnli", "test", tmp_path)[0] == [0, 1, 2]
 
 
+def kind(name, number):
+    return number(name) if name.isdigit() else name
+
+
 @one_of_each
 def test_every_spelling_is_the_same_label(name, split, tmp_path, tokenizer):
     """Tags given as names crashed in the collator."""
     names = FORMS[name, split][3]
-    digits = names[0].isdigit()  # then names are the numbers themselves
+    digits = names[0].isdigit() or name == "csqa"  # then names are the numbers themselves, or numbers are refused
     numbers = [i % len(names) for i in range(2 * len(names))]
     spellings = [
         lambda n: names[n],
-        lambda n: int(names[n]) if digits else n,
-        lambda n: float(names[n]) if digits else float(n),
+        lambda n: kind(names[n], int) if digits else n,
+        lambda n: kind(names[n], float) if digits else float(n),
         lambda n: names[n] if digits else str(n),
     ]
     for spell in spellings:
@@ -312,7 +327,8 @@ def test_computed_labels_are_part_of_the_cache_key(tmp_path, tokenizer, monkeypa
 )
 def test_invalid_gold_is_refused_with_its_row(name, split, value, tmp_path):
     """Of tags -1 and "" became gold of the last label, and were scored."""
-    fine = FORMS[name, split][3][0] if isinstance(value, str) else 1.0 if name == "siqa" else 0.0
+    named = isinstance(value, str) or name == "csqa"
+    fine = FORMS[name, split][3][0] if named else 1.0 if name == "siqa" else 0.0
     rows = rows_of(name, split, [0] * 6, lambda number: fine)
     column = FORMS[name, split][2]
     rows[2][column] = [fine, value] if (name, split) in TAGS else value

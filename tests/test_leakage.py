@@ -68,6 +68,47 @@ def test_no_row_is_trained_on_and_scored(folder, splits, scored, shared, first):
     read(folder, [word.removeprefix("xnli.").replace("SPLIT", "test") for word in typed], *order)
 
 
+PAWS = [{"id": i, "sentence1": f"a {i}", "sentence2": f"b {i}", "label": i % 2} for i in range(20)]
+
+
+@pytest.mark.parametrize(
+    "german, shared",
+    [(PAWS, 0), (PAWS[2:], 4), (PAWS[::-1], 4), ([row | {"id": float(row["id"])} for row in PAWS], 0)],
+    ids=["the same", "two rows lost", "in another order", "ids as 1.0"],
+)
+def test_rows_of_the_same_number_are_translations_only_if_their_ids_say_so(german, shared, tmp_path):
+    """google/xtreme's PAWS-X lacks rows in some languages."""
+    for code, rows in (("en", PAWS), ("de", german)):
+        write(tmp_path / f"google-research-datasets__paws-x/{code}/train.jsonl", rows)
+    order = ["train=train[:16]", "dev=train[16:]"], ("dev", "en"), ("train", "de")
+    if not shared:
+        read(tmp_path, *order, of="pawsx")
+        return
+    with pytest.raises(UserError, match=f"pawsx.train and pawsx.dev share {shared} rows"):
+        read(tmp_path, *order, of="pawsx")
+
+
+@pytest.mark.parametrize(
+    "splits, shared",
+    [
+        (["train=train", "dev=train-00001-of-00002"], 5),
+        (["train=train-00000-of-00002", "dev=train[:2]"], 2),
+        (["train=train-00000-of-00002+train"], 5),
+        (["train=train-00000-of-00002", "dev=train-00001-of-00002"], 0),
+    ],
+)
+def test_a_file_that_a_split_is_cut_into_holds_rows_of_the_split(splits, shared, tmp_path):
+    folder = tmp_path / "facebook__xnli/en"
+    for name, rows in (("train", NLI), ("train-00000-of-00002", NLI[:5]), ("train-00001-of-00002", NLI[5:])):
+        write(folder / f"{name}.jsonl", rows)
+    order = [("train", "en"), *([("dev", "en")] if len(splits) > 1 else [])]
+    if not shared:
+        read(tmp_path, splits, *order)
+        return
+    with pytest.raises(UserError, match=f"{shared} rows"):
+        read(tmp_path, splits, *order)
+
+
 def test_languages_that_are_no_translations_share_nothing(folder):
     splits = ["train=test"]
     read(folder, splits, ("train", "en"), ("test", "de"), of="panx")

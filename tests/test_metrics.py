@@ -42,6 +42,15 @@ def test_the_example_in_the_docstring_is_right(name):
     assert test.examples and doctest.DocTestRunner().run(test).failed == 0
 
 
+def test_a_metric_of_the_library_evaluate_cuts_no_number():
+    from tasks.metrics.metrics import Metric
+
+    accuracy = Metric(config_name="accuracy")
+    assert accuracy.compute(predictions=[1, 0], references=[1, 0]) == {"accuracy": 100}
+    with pytest.raises(ValueError, match="row 1: 1.7. Give a whole number"):
+        accuracy.compute(predictions=[1.7, 0.2], references=[1, 0])
+
+
 @pytest.mark.whole
 def test_metrics_load_by_path_from_outside_offline(tmp_path):
     """A stranger's process: nothing of ours importable, no network, an empty cache. Runs each metric's example."""

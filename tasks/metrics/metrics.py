@@ -26,7 +26,8 @@ from .retrieval_accuracy import retrieval_accuracy
 from .tagging import tagging
 
 _TEXT = datasets.Value("string")
-_FEATURES = {list[int]: datasets.Value("int64"), list[str]: _TEXT, list[list[str]]: datasets.Sequence(_TEXT)}
+# float64: as int64 the library would cut 1.7 to 1
+_FEATURES = {list[int]: datasets.Value("float64"), list[str]: _TEXT, list[list[str]]: datasets.Sequence(_TEXT)}
 FUNCTIONS = {
     function.__name__: function
     for function in (accuracy, accuracy_f1, mean_average_precision, mining, qa, retrieval_accuracy, tagging)
@@ -57,4 +58,10 @@ class Metric(evaluate.Metric):
 
     def _compute(self, predictions: list, references: list, **settings: Any) -> dict[str, float]:
         function = self._function()
-        return function(**checked(function, predictions, references), **settings)
+        given = (list(map(_whole, values)) for values in (predictions, references))
+        return function(**checked(function, *given), **settings)
+
+
+def _whole(value: Any) -> Any:
+    """Return 1 for 1.0, and any other value as it is, for `checked` to refuse 1.7."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
