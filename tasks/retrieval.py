@@ -123,7 +123,7 @@ class Tatoeba(Task):
     def read_lines(self, path: Path) -> list[int]:
         return [
             int(line)
-            for line in read_matches(path, r"-?(0|[1-9][0-9]{0,17})", "Write one integer per line, nothing else.")
+            for line in read_matches(path, r"0|-?[1-9][0-9]{0,17}", "Write one integer per line, nothing else.")
         ]
 
     def compare(self, files: Submitted) -> Scorer:
