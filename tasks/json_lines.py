@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.columns import columns_to_read
 from tasks.errors import UserError, one_line
+from tasks.reading import is_utf8
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -119,7 +120,7 @@ def _parse(line: bytes, decode: Callable[[str], Any], where: str) -> dict:
     try:
         value = decode(text)
     except json.JSONDecodeError as error:
-        what = f"JSON ({error.msg} at column {error.colno})" if _is_utf8(text) else "UTF-8"
+        what = f"JSON ({error.msg} at column {error.colno})" if is_utf8(text) else "UTF-8"
         raise UserError(f"{where} is not valid {what}; expected one JSON object a line.") from error
     except RecursionError as error:
         raise UserError(f"{where} cannot be read: lists or objects are nested too deep.") from error
@@ -130,10 +131,6 @@ def _parse(line: bytes, decode: Callable[[str], Any], where: str) -> dict:
             f"{where} is not a JSON object but {TYPE_NAMES.get(type(value), 'null')}; expected one object a line."
         )
     return value
-
-
-def _is_utf8(text: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _check_repeated_names(

@@ -99,6 +99,11 @@ def parse_json(text: str, constant: Callable[[str], Any] | None = None) -> Any:
     return value
 
 
+def is_utf8(text: str) -> bool:
+    """Whether text can be written as UTF-8: without half characters, which bytes that are no UTF-8 become."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def _check_kind(mode: int) -> None:
     if not stat.S_ISREG(mode):
         raise OSError(f"it is {_KINDS.get(stat.S_IFMT(mode), 'a device')}, expected a file")

@@ -30,6 +30,7 @@ from xstilts.cli import logs
 from xstilts.cli.parsing import parse
 from xstilts.cli.unused import refuse_unused
 from xstilts.marked_text import Parts, joined, sentences
+from xstilts.run.checks import then_and_now
 from xstilts.run.endings import command
 from xstilts.run.record import without_uses
 from xstilts.seq2seq import COUNTS, Translator, named_languages
@@ -245,7 +246,7 @@ def _check_settings(begun: Path, made_by: dict[str, Any], path: Path) -> None:
     old = read_note(begun, _unknown(path))
     differ = [key for key, value in made_by.items() if old.get(key) != value]
     if differ:
-        shown = "; ".join(f"{key}: {old.get(key)!r} then, {made_by[key]!r} now" for key in differ)
+        shown = then_and_now(old, made_by, differ)
         raise UserError(
             f"{path} was made, or begun, with other settings ({shown}). Give another --output_root, or delete it."
         )

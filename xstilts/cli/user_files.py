@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError, first_line
+from tasks.reading import is_utf8
 
 if TYPE_CHECKING:
     import yaml
@@ -97,7 +98,7 @@ def _from_events(events: Iterable[yaml.Event]) -> Any:
 
 
 def _checked(text: str, line: int) -> str:
-    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+    if "\0" in text or not is_utf8(text):
         # it could not be written to a file, nor be part of a file name
         raise _Invalid(f"{text[:80]!r} is not text", line)
     return text

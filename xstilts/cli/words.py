@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tasks.errors import UserError, nearest, not_installed
+from tasks.reading import is_utf8
 from xstilts.cli import arms, user_files
 from xstilts.cli.privacy import refuse_secrets
 from xstilts.cli.repeated import join_repeated
@@ -69,7 +70,7 @@ def check_words(words: list[str]) -> None:
                 f"{short(word)!r}: the shell expands ~ only at the start of a word without quotes. Write the whole "
                 "path."
             )
-        if any("\ud800" <= letter <= "\udfff" for letter in word):
+        if not is_utf8(word):
             # results.json could not be written at the end of the run
             raise UserError(f"Argument {word!r} is not UTF-8 text. Write it as UTF-8.")
 

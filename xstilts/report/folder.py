@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from xstilts.report.old_files import remove
-from xstilts.run.files import write_text
+from xstilts.run.files import remove, write_text
 
 HEADS = "arm,task,form,seed,language"  # how cells.csv begins
 PAGE = "index.html"  # written after the tables

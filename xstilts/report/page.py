@@ -15,8 +15,7 @@ from xstilts.report.cells import DAGGER, DOUBLE
 from xstilts.report.folder import PAGE
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import count
-from xstilts.report.old_files import remove
-from xstilts.run.files import write_text
+from xstilts.run.files import remove, write_text
 
 if TYPE_CHECKING:
     from xstilts.report.paper_table import ClaimsSection

@@ -12,9 +12,8 @@ import pandas as pd
 from xstilts.report.cells import Cell, Table
 from xstilts.report.matrix import PLAIN
 from xstilts.report.numbers import interval_of, points_of, signed
-from xstilts.report.old_files import remove
 from xstilts.report.paper import NO_RESULT, Judgement
-from xstilts.run.files import write_text
+from xstilts.run.files import remove, write_text
 
 # `tasks` as the claim names them, `measured` those that the difference is of; unknown numbers are NaN, texts ""
 COLUMNS = (

@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from xstilts.report.matrix import PLAIN
-from xstilts.report.old_files import remove
-from xstilts.run.files import write_bytes
+from xstilts.run.files import remove, write_bytes
 
 # Okabe and Ito's colours, distinct with every common colour blindness; black is kept for the arm `none`.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B4C9A", "#8C6D31")

@@ -15,9 +15,8 @@ from xstilts.report import cells, charts, curve, plots, question_plots, question
 from xstilts.report.cells import Table
 from xstilts.report.contrasts import Question
 from xstilts.report.numbers import points_of, signed
-from xstilts.report.old_files import remove
 from xstilts.report.question_tables import interval_text
-from xstilts.run.files import write_text
+from xstilts.run.files import remove, write_text
 
 FILES = ("question.csv", "question.md", "curve.csv")
 FIRST = ("verdicts", "families", "contrasts", "groups", "curve")  # the tables that are not folded away

@@ -20,6 +20,7 @@ from xstilts.cli.unused import BESIDE_SELECTION
 from xstilts.retrieve.embedding import Encoder
 from xstilts.run import card, card_metadata
 from xstilts.run import settings as kept
+from xstilts.run.checks import then_and_now
 from xstilts.run.files import folder_beside, obey_umask, write_text
 from xstilts.run.record import chain
 
@@ -80,8 +81,8 @@ def to_write(folder: str | None, settings: Mapping[str, Any]) -> str | None:
     advice = "Give another folder, or remove it."
     found = read_object(Path(folder, NOTE), f", so what {folder} holds is unknown. {advice}")
     then, now = found.get("settings", {}), _own(settings)
-    if differ := [f"{k}: {then.get(k)!r} then, {now.get(k)!r} now" for k in now | then if then.get(k) != now.get(k)]:
-        raise UserError(f"{folder} was exported with other arguments ({'; '.join(differ[:5])}). {advice}")
+    if differ := [key for key in now | then if then.get(key) != now.get(key)]:
+        raise UserError(f"{folder} was exported with other arguments ({then_and_now(then, now, differ)}). {advice}")
     if reason := kept.changed_rows(dict(settings), found.get("data", [])):
         raise UserError(f"{folder} was exported before: {reason} since. {advice}")
     files, here = found.get("files", {}), _digests(Path(folder))

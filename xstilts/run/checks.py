@@ -6,11 +6,12 @@ import numbers
 import os
 import re
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from tasks.errors import UserError
+from tasks.reading import is_utf8
 
 Check = Callable[[Any, str], None]
 LARGEST = 2**63 - 1  # of a whole number: tables keep them in 64 bits
@@ -37,6 +38,11 @@ def shown(key: str) -> str:
     return key if key.isprintable() and len(key) <= 80 else short(key)
 
 
+def then_and_now(then: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """Return "a: 1 then, 2 now; ..." of the first few keys that differ."""
+    return "; ".join(f"{key}: {then.get(key)!r} then, {now.get(key)!r} now" for key in list(keys)[:5])
+
+
 def of_type(expected: str, *types: type) -> Check:
     """Return a check that a value has one of the types. True and false are not numbers; text must be UTF-8.
 
@@ -52,7 +58,7 @@ def of_type(expected: str, *types: type) -> Check:
             or (isinstance(value, numbers.Integral) and not -LARGEST <= int(value) <= LARGEST)
         ):
             raise UserError(f"{key} is {short(value)}, expected {expected}.")
-        if isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        if isinstance(value, str) and not is_utf8(value):
             raise UserError(f"{key} is {short(value)}, which is not UTF-8 text.")
 
     return check

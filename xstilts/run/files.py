@@ -40,6 +40,18 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
         raise UserError(f"{path} cannot be written ({error.strerror}). Choose another --output_dir.") from error
 
 
+def remove(path: Path) -> None:
+    """Delete a file, if it is there.
+
+    Raises:
+        UserError: the file cannot be deleted.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be removed ({error.strerror}). Choose another --output_dir.") from error
+
+
 @contextmanager
 def folder_beside(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `folder`, from which a whole folder can be renamed to it; remove it at the end.

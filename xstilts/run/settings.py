@@ -18,6 +18,7 @@ from xstilts.cli import unused
 from xstilts.cli.privacy import public
 from xstilts.cli.user_files import read_json
 from xstilts.run import outputs, results
+from xstilts.run.checks import then_and_now
 from xstilts.run.environment import command_line
 from xstilts.run.files import write_text
 from xstilts.run.record import FILE_NAME, Record, is_there, unique, without_uses
@@ -186,9 +187,7 @@ def _refuse_other(folder: str | os.PathLike, old: dict[str, Any], now: dict[str,
         if not _same(k, old.get(k, plain.get(k)), now.get(k, plain.get(k))) and (k in old or k in plain or now[k])
     )
     if differ:
-        shown = "; ".join(
-            f"{k}: {old.get(k, plain.get(k))!r} then, {now.get(k, plain.get(k))!r} now" for k in differ[:5]
-        )
+        shown = then_and_now(plain | old, plain | now, differ)
         raise UserError(
             f"{folder} was begun with other arguments ({shown}). Give the same, another --output_dir, or delete "
             "the folder."
