@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from xstilts.report import curve, language_groups, paper_table
-from xstilts.report.cells import DAGGER, Cell, Table, score_cell
+from xstilts.report.cells import DAGGER, Table, TableCell, score_cell
 from xstilts.report.numbers import interval_of, p_text, signed
 
 BY_COMMAND = "<!-- Written by `python benchmarks/results.py pages`; change the csv files or that script instead. -->\n"
@@ -44,7 +44,7 @@ def question_table(found: pd.DataFrame) -> Table:
         rows.append(
             (
                 f"{row['family']}: {row['contrast']}" + (" (primary)" if row["primary"] else ""),
-                [Cell(str(text), bold=bool(row["primary"])) for text in texts],
+                [TableCell(str(text), bold=bool(row["primary"])) for text in texts],
             )
         )
     left = f" ({len(judged) - len(computed)} more were not computed)" if len(computed) < len(judged) else ""

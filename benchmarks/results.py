@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import costs, kept_runs, result_pages  # noqa: E402
 from tasks.errors import UserError  # noqa: E402
-from xstilts.report.cells import Cell, Table  # noqa: E402
+from xstilts.report.cells import Table, TableCell  # noqa: E402
 from xstilts.report.numbers import p_text  # noqa: E402
 from xstilts.run.record import Record  # noqa: E402
 
@@ -137,12 +137,12 @@ def answers(folders: dict[str, Path]) -> str:
                 (
                     "" if number else f"[{name}](docs/results/{folder.name}.md)",
                     [
-                        Cell(f"`{row['arm']}` − `{row['against']}`"),
-                        Cell(str(row["layer"])),
-                        Cell(f"{row['score']:.1f} − {row['score_against']:.1f}" if found else ""),
-                        Cell(result_pages.difference(row), bold=found and bool(row["primary"])),
-                        Cell(f"{row['seeds']:.0f}" if found else ""),
-                        Cell(str(row["verdict"] if pd.notna(row["verdict"]) else "" if found else row["why"])),
+                        TableCell(f"`{row['arm']}` − `{row['against']}`"),
+                        TableCell(str(row["layer"])),
+                        TableCell(f"{row['score']:.1f} − {row['score_against']:.1f}" if found else ""),
+                        TableCell(result_pages.difference(row), bold=found and bool(row["primary"])),
+                        TableCell(f"{row['seeds']:.0f}" if found else ""),
+                        TableCell(str(row["verdict"] if pd.notna(row["verdict"]) else "" if found else row["why"])),
                     ],
                 )
             )

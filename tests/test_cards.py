@@ -117,8 +117,8 @@ def test_pairs_and_mixtures_name_the_data_of_their_tasks(task, named):
 def test_other_splits_given_to_train_on_count():
     data = [HUB | {"split": "validation[:1000]"}, HUB | {"split": "train"}]
     given = {"splits": ["xnli.train=validation[:1000]"]}
-    assert card_metadata.trained_on(record_of(data[:1], settings=given)) == ["facebook/xnli"]
-    assert card_metadata.trained_on(record_of(data[1:], settings=given)) == []
+    assert card_metadata.train_data(record_of(data[:1], settings=given)) == ["facebook/xnli"]
+    assert card_metadata.train_data(record_of(data[1:], settings=given)) == []
 
 
 def test_pairs_that_only_splits_gives_rows_name_their_data_set():

@@ -17,7 +17,7 @@ BIAS = "language_bias"  # the one measure of retrieval that is a result
 
 
 @dataclass
-class Cell:
+class TableCell:
     """One cell of a table.
 
     Attributes:
@@ -50,7 +50,7 @@ class Table:
 
     caption: str
     heads: list[str]
-    rows: list[tuple[str, list[Cell]]]
+    rows: list[tuple[str, list[TableCell]]]
     groups: list[tuple[str, int]] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     foot: int = 0
@@ -89,35 +89,35 @@ def _latex(text: str) -> str:
     return re.sub("|".join(map(re.escape, _LATEX)), lambda match: _LATEX[match[0]], text)
 
 
-def score_cell(row: dict) -> Cell:
+def score_cell(row: dict) -> TableCell:
     """Return a score, mean ± sd over seeds, from a row of `matrix.over_seeds`."""
     if not row or np.isnan(row["mean"]):
-        return Cell(why="" if row else "no result")
+        return TableCell(why="" if row else "no result")
     why = {"all": "at chance: in no average", "some": "without the seeds at chance", "": ""}[row["chance"]]
     at_chance = row["chance"] != ""
     text = mark(with_spread(shown(row["mean"]), row["sd"]), at_chance)
-    return Cell(text, at_chance=at_chance, why=why, value=row["mean"])
+    return TableCell(text, at_chance=at_chance, why=why, value=row["mean"])
 
 
-def difference_cell(row: dict) -> Cell:
+def difference_cell(row: dict) -> TableCell:
     """Return a difference, mean ± sd over seeds, from a row of `matrix.differences`."""
     if not row or np.isnan(row["mean"]):
-        return Cell(why=row.get("reason", ""))
+        return TableCell(why=row.get("reason", ""))
     at_chance = row["chance"] != ""
     why = "one side is at chance" if at_chance else ""
     text = mark(with_spread(signed(row["mean"]), row["sd"]), at_chance)
-    return Cell(text, at_chance=at_chance, why=why, value=row["mean"])
+    return TableCell(text, at_chance=at_chance, why=why, value=row["mean"])
 
 
-def average_cell(row: pd.Series, value: str, sd: str, sign: bool = False) -> Cell:
+def average_cell(row: pd.Series, value: str, sd: str, sign: bool = False) -> TableCell:
     """Return an average, or a difference of averages, from a row of `matrix.averages`."""
     if pd.isna(row[value]):
-        return Cell(why=row["reason"] or f"not over the same tasks and seeds as in {PLAIN}")
+        return TableCell(why=row["reason"] or f"not over the same tasks and seeds as in {PLAIN}")
     text = with_spread(signed(row[value]) if sign else shown(row[value]), row[sd])
-    return Cell(text + (DOUBLE if row["reason"] else ""), why=row["reason"], value=row[value])
+    return TableCell(text + (DOUBLE if row["reason"] else ""), why=row["reason"], value=row[value])
 
 
-def tinted(cells: list[Cell]) -> None:
+def tinted(cells: list[TableCell]) -> None:
     """Set `tint` of the cells of one column, by the largest value in it; 1 point at least."""
     values = [abs(cell.value) for cell in cells if cell.value is not None]
     largest = max([1.0, *values])
@@ -148,14 +148,14 @@ def other_metrics(matrix: Matrix, task: str) -> list[str]:
     return metrics_of(here)[1:] + [name for name in (BIAS,) if any(name in (record.measures or {}) for record in here)]
 
 
-def other_cell(matrix: Matrix, arm: str, task: str, name: str) -> Cell:
+def other_cell(matrix: Matrix, arm: str, task: str, name: str) -> TableCell:
     """Return the mean over seeds of a metric (mean over languages) or measure; blank unless every seed that the score
     is of has it, because it stands beside the score."""
     here = [record for (one, other, _), record in matrix.records.items() if (one, other) == (arm, task)]
     values = pd.Series([{**(record.measures or {}), **record.mean}.get(name, np.nan) for record in here], dtype=float)
     if values.hasnans or values.empty:
-        return Cell(why=f"measured in {values.count()} of {count(len(values), 'seed')}" if values.count() else "")
-    return Cell(with_spread(shown(values.mean()), values.std(ddof=1)), value=values.mean())
+        return TableCell(why=f"measured in {values.count()} of {count(len(values), 'seed')}" if values.count() else "")
+    return TableCell(with_spread(shown(values.mean()), values.std(ddof=1)), value=values.mean())
 
 
 def seeds_shown(matrix: Matrix, arm: str, task: str) -> str:
@@ -170,7 +170,7 @@ def layers_shown(matrix: Matrix, arm: str, task: str) -> str:
     return "; ".join(dict.fromkeys(f"{record.layer}, {record.pooling}" for record in found))
 
 
-def measure(matrix: Matrix, task: str) -> str:
+def score_name(matrix: Matrix, task: str) -> str:
     """Return what the score of a task is: its main metric, or (EM+F1)/2."""
     here = matrix.cells[matrix.cells["task"] == task]
     return EM_F1 if here["em_f1"].notna().any() else matrix.metric(task) or "no result"

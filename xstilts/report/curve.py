@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from xstilts.report import plots, statistics
-from xstilts.report.cells import Cell, Table, with_spread
+from xstilts.report.cells import Table, TableCell, with_spread
 from xstilts.report.contrasts import UNSEEN, Family, Question, groups_of
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import seeds_text, shown
@@ -120,7 +120,7 @@ def table(frame: pd.DataFrame) -> Table:
     rows = []
     for (family, languages), line in frame.groupby(["family", "languages"], sort=False) if len(frame) else ():
         texts = {point.number: with_spread(shown(point.mean), point.sd) for point in line.itertuples(index=False)}
-        rows.append((f"{family}, {languages}", [Cell(texts.get(number, "")) for number in numbers]))
+        rows.append((f"{family}, {languages}", [TableCell(texts.get(number, "")) for number in numbers]))
     heads = ["languages of phase 2", *("none" if number == 0 else str(number) for number in numbers)]
     layer = f", at layer {frame['layer'].iloc[0]}" if len(frame) else ""
     caption = (

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from xstilts.report import statistics
-from xstilts.report.cells import Cell, Table, measure
+from xstilts.report.cells import Table, TableCell, score_name
 from xstilts.report.contrasts import SEEN, UNSEEN, groups_of, seen_by
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import interval_of, shown, signed
@@ -50,7 +50,7 @@ def as_frame(matrix: Matrix, coverage: str) -> pd.DataFrame:
 def _metrics(matrix: Matrix, task: str) -> dict[str, tuple[str, ...]]:
     """Return {what it is: the metrics whose mean it is} of the task's score, and of the main metric of the pairs
     without English where it was measured."""
-    main, score = str(matrix.metric(task)), measure(matrix, task)
+    main, score = str(matrix.metric(task)), score_name(matrix, task)
     found: dict[str, tuple[str, ...]] = {score: (main,) if score == main else (EXACT_MATCH, F1)}
     without = f"{main}_without_english"
     if any(without in record.mean for (_, one, _), record in matrix.records.items() if one == task):
@@ -112,12 +112,12 @@ def tables(frame: pd.DataFrame) -> list[Table]:
     return made
 
 
-def _cell(part: pd.DataFrame) -> Cell:
+def _cell(part: pd.DataFrame) -> TableCell:
     if part.empty or pd.isna(part["score"].iloc[0]):
-        return Cell()
+        return TableCell()
     row = part.iloc[0]
     if pd.isna(row["difference"]):
-        return Cell(shown(row["score"]), value=row["score"])
+        return TableCell(shown(row["score"]), value=row["score"])
     span = "" if pd.isna(row["low"]) else f", {interval_of((row['low'], row['high']))}"
     text = f"{shown(row['score'])} ({signed(row['difference'])}{span}; {int(row['paired_seeds'])})"
-    return Cell(text, value=row["score"])
+    return TableCell(text, value=row["score"])

@@ -113,18 +113,18 @@ def collect(
     root = Path(root)
     below = results.listing(root)
     problems = list(below.problems)
-    every_training, claims = read_all(below, problems)
+    every_training, results_of = read_all(below, problems)
     trainings = [(path, record) for path, record in every_training if record.phase == "mlm" or is_placed(path, record)]
     failed, begun = results.failures(below), results.unfinished(below)
     problems += _run_problems(failed, begun)
-    records, paths = _one_for_each_cell(claims, problems)
-    arms = _plain_first(arms or sorted({arm for arm, _, _ in claims}))
-    if claims and (absent := [arm for arm in seeds_of or {} if arm not in arms]):
+    records, paths = _one_for_each_cell(results_of, problems)
+    arms = _plain_first(arms or sorted({arm for arm, _, _ in results_of}))
+    if results_of and (absent := [arm for arm in seeds_of or {} if arm not in arms]):
         raise UserError(f"--seeds_of {absent[0]}: no results of this arm below {root}. Correct it, or give --arms.")
     # Targets before retrieval, as in XTREME's tables.
-    phase = {task: found[0][1].phase for (_, task, _), found in claims.items()}
+    phase = {task: found[0][1].phase for (_, task, _), found in results_of.items()}
     tasks = list(dict.fromkeys(tasks)) or sorted(phase, key=lambda task: (phase[task] == "retrieval", task))
-    usual = list(dict.fromkeys(seeds)) or sorted({seed for _, _, seed in claims})
+    usual = list(dict.fromkeys(seeds)) or sorted({seed for _, _, seed in results_of})
     planned = {arm: list(dict.fromkeys((seeds_of or {}).get(arm, usual))) for arm in arms}
     seeds = list(dict.fromkeys([*usual, *itertools.chain.from_iterable(planned.values())]))
     grid = [(arm, task, seed) for arm, task in itertools.product(arms, tasks) for seed in planned[arm]]
@@ -150,7 +150,7 @@ def collect(
         cells=pd.DataFrame([cell_row(key, record) for key, record in records.items()]),
         missing=[key for key in grid if key not in records],
         problems=problems,
-        left_out=_left_out(claims, {"arms": arms, "tasks": tasks, "seeds": seeds}),
+        left_out=_left_out(results_of, {"arms": arms, "tasks": tasks, "seeds": seeds}),
         begun=seeds_begun(below),
         failed=set(failed),
         unfinished=set(begun),
@@ -168,11 +168,11 @@ def _run_problems(failed: Mapping[str, str], begun: Iterable[str]) -> list[str]:
 
 
 def _one_for_each_cell(
-    claims: Mapping[CellKey, list[tuple[str, Record]]], problems: list[str]
+    results_of: Mapping[CellKey, list[tuple[str, Record]]], problems: list[str]
 ) -> tuple[dict[CellKey, Record], dict[CellKey, str]]:
     """Return ({cell: record}, {cell: path}) of the cells with one result; add the others to `problems`."""
     records, paths = {}, {}
-    for key, found in claims.items():
+    for key, found in results_of.items():
         if len(found) > 1:
             names = " and ".join(path for path, _ in found)
             problems.append(f"{cell_name(key)}: {len(found)} results for one cell ({names}); the cell is left blank.")
@@ -181,9 +181,9 @@ def _one_for_each_cell(
     return records, paths
 
 
-def _left_out(claims: Iterable[CellKey], grid: Mapping[str, Sequence[str] | Sequence[int]]) -> str:
+def _left_out(results_of: Iterable[CellKey], grid: Mapping[str, Sequence[str] | Sequence[int]]) -> str:
     """Return the arms, tasks and seeds that have results but are not in the grid, as text."""
-    axes = zip(grid.items(), zip(*claims, strict=True), strict=True)
+    axes = zip(grid.items(), zip(*results_of, strict=True), strict=True)
     beside = {kind: sorted(set(found) - set(shown)) for (kind, shown), found in axes}
     return "; ".join(f"{kind} {', '.join(map(str, those))}" for kind, those in beside.items() if those)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from xstilts.report.cells import Cell, Table
+from xstilts.report.cells import Table, TableCell
 from xstilts.report.matrix import PLAIN
 from xstilts.report.numbers import interval_of, points_of, signed
 from xstilts.report.paper import NO_RESULT, Judgement
@@ -74,8 +74,8 @@ def table(claims: pd.DataFrame, about: str) -> Table:
             text, verdict, paper = row["text"], row["verdict"] + " !" * bool(row["warnings"]), row["paper"]
             if number:
                 text = verdict = paper = ""
-            cells = [Cell(verdict, bold=True), Cell(paper), Cell(_sides(row)), Cell(_figures(row))]
-            rows.append((text, [*cells, Cell(row["measured"]), Cell(row["seeds"])]))
+            cells = [TableCell(verdict, bold=True), TableCell(paper), TableCell(_sides(row)), TableCell(_figures(row))]
+            rows.append((text, [*cells, TableCell(row["measured"]), TableCell(row["seeds"])]))
     heads = ["claim", "verdict", "the paper", "arms", "difference [95 % interval]", "tasks", "seeds"]
     return Table(f"The claims of {about}", heads, rows, text=True)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from xstilts.report import contrasts as cs
 from xstilts.report import curve, statistics
-from xstilts.report.cells import DAGGER, Cell, Table, with_spread
+from xstilts.report.cells import DAGGER, Table, TableCell, with_spread
 from xstilts.report.contrasts import COMMON, ENGLISH, SEEN, UNSEEN, Contrast, Question
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import interval_of, p_text, shown, signed
@@ -53,7 +53,7 @@ def family_table(question: Question) -> Table:
     for family in question.families:
         arms = [PLAIN, *(family.arms.get(role) for role in roles)]
         cells = [
-            Cell(_numbers(question.matrix, family.arms[ENGLISH], "rows")),
+            TableCell(_numbers(question.matrix, family.arms[ENGLISH], "rows")),
             *(_score(question, arm) for arm in arms),
         ]
         cells += [
@@ -88,7 +88,7 @@ def contrast_table(question: Question) -> Table:
     for c in question.contrasts:
         name = f"{c.family}: {c.name}, {c.kind}" + (" (primary)" if c.primary else "")
         if c.found is None:
-            rows.append((name, [Cell(c.verdict, why=c.why)] + [Cell(why=c.why)] * (len(heads) - 2)))
+            rows.append((name, [TableCell(c.verdict, why=c.why)] + [TableCell(why=c.why)] * (len(heads) - 2)))
             continue
         texts = [
             c.verdict,
@@ -100,7 +100,7 @@ def contrast_table(question: Question) -> Table:
             f"{c.found.n_queries:,}",
             str(len(c.languages)),
         ]
-        rows.append((name, [Cell(text, bold=c.primary) for text in texts]))
+        rows.append((name, [TableCell(text, bold=c.primary) for text in texts]))
     return Table(f"Differences in points at {question.readout}", heads, rows)
 
 
@@ -139,7 +139,9 @@ def readout_table(question: Question) -> Table:
             _difference(find(kept, c.family, c.roles, c.kind, readout)) for readout in readouts
         ]
         if has_common:
-            cells.append(_difference(find(question.others, c.family, c.roles, COMMON)) if c.kind == UNSEEN else Cell())
+            cells.append(
+                _difference(find(question.others, c.family, c.roles, COMMON)) if c.kind == UNSEEN else TableCell()
+            )
         rows.append((f"{c.family}: {c.name}, {c.kind}", cells))
     heads = [
         "contrast",
@@ -157,9 +159,9 @@ def check_table(question: Question) -> Table:
         if c.found:
             p = c.found.wilcoxon_p
             cells = [
-                Cell(", ".join(signed(x) for x in c.found.per_seed)),
-                Cell(interval_of(c.found.language_interval)),
-                Cell("" if p is None else f"{p:.3f}"),
+                TableCell(", ".join(signed(x) for x in c.found.per_seed)),
+                TableCell(interval_of(c.found.language_interval)),
+                TableCell("" if p is None else f"{p:.3f}"),
             ]
             rows.append((f"{c.family}: {c.name}, {c.kind}", cells))
     heads = ["contrast", "by seed", "bootstrap, languages resampled too", "Wilcoxon p over languages"]
@@ -175,7 +177,7 @@ def language_table(question: Question) -> Table:
             by_language = {lang: x for c in parts if c and c.found for lang, x in c.found.per_language.items()}
             if by_language:
                 cells = [
-                    Cell(signed(by_language[lang]) + "*" * (lang in family.seen) if lang in by_language else "")
+                    TableCell(signed(by_language[lang]) + "*" * (lang in family.seen) if lang in by_language else "")
                     for lang in question.reported
                 ]
                 rows.append((f"{family.name}: {role} − {ENGLISH}", cells))
@@ -199,8 +201,8 @@ def training_table(question: Question) -> Table:
                 *(_numbers(question.matrix, arm, what) for what in ("rows", "steps", "tokens")),
             ]
             at_chance = any(record.at_chance for record in records)
-            cells = [Cell(text) for text in texts] + [
-                Cell(f"{np.mean(dev):.1f}{f' {DAGGER}' if at_chance else ''}" if dev else "")
+            cells = [TableCell(text) for text in texts] + [
+                TableCell(f"{np.mean(dev):.1f}{f' {DAGGER}' if at_chance else ''}" if dev else "")
             ]
             rows.append((arm, cells))
     heads = ["arm", "languages", "rows", "steps", "tokens", f"English dev ({DAGGER} at chance)"]
@@ -222,34 +224,34 @@ def find(
     return next(wanted, None)
 
 
-def _difference(c: Contrast | None) -> Cell:
+def _difference(c: Contrast | None) -> TableCell:
     if c is None or c.found is None:
-        return Cell(why=c.why if c else "")
-    return Cell(signed(c.found.difference) + interval_text(c, " [", "]"))
+        return TableCell(why=c.why if c else "")
+    return TableCell(signed(c.found.difference) + interval_text(c, " [", "]"))
 
 
-def _verdict(c: Contrast | None) -> Cell:
+def _verdict(c: Contrast | None) -> TableCell:
     """Return the verdict, without its warning, and the difference; bold for the primary contrast."""
     if c is None:
-        return Cell()
+        return TableCell()
     text = c.verdict.words
     if c.found:
         text += f"{' !' if c.verdict.warning else ''} ({signed(c.found.difference)})"
     undecided = c.verdict.kind in statistics.UNDECIDED
-    return Cell(text, bold=c.primary, undecided=undecided, why=c.verdict.warning or c.why)
+    return TableCell(text, bold=c.primary, undecided=undecided, why=c.verdict.warning or c.why)
 
 
-def _score(question: Question, arm: str | None) -> Cell:
+def _score(question: Question, arm: str | None) -> TableCell:
     """Return an arm's score over the reported languages, mean ± sd over seeds."""
     if arm is None:
-        return Cell()
+        return TableCell()
     values = scores_by_layer(question, arm, question.reported).get(question.readout.layer)
     if not values:
-        return Cell(why="not run")
+        return TableCell(why="not run")
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     planned = len(question.matrix.seeds_of.get(arm, question.matrix.seeds))
     number = "" if len(values) == planned else f" (n={len(values)})"
-    return Cell(with_spread(shown(float(np.mean(values))), sd) + number)
+    return TableCell(with_spread(shown(float(np.mean(values))), sd) + number)
 
 
 def scores_by_layer(

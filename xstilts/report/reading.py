@@ -41,9 +41,9 @@ def printable(text: str) -> str:
 def read_all(
     below: Listing, problems: list[str]
 ) -> tuple[list[tuple[str, Record]], dict[CellKey, list[tuple[str, Record]]]]:
-    """Return (trainings, claims): claims holds each cell's (path, record), more than one where there are more."""
+    """Return (trainings, results_of): results_of has the (path, record) of each cell, or several of one cell."""
     trainings: list[tuple[str, Record]] = []
-    claims: dict[CellKey, list[tuple[str, Record]]] = {}
+    results_of: dict[CellKey, list[tuple[str, Record]]] = {}
     for path in results.paths(below):
         name = path.relative_to(below.root).as_posix()
         try:
@@ -69,8 +69,8 @@ def read_all(
         if record.is_training:
             trainings.append((name, record))
             continue
-        claims.setdefault((record.arm, record.task, record.seed), []).append((name, record))
-    return trainings, claims
+        results_of.setdefault((record.arm, record.task, record.seed), []).append((name, record))
+    return trainings, results_of
 
 
 def outdated_lines(root: Path, records: Mapping[CellKey, Record], trainings: list[tuple[str, Record]]) -> list[str]:

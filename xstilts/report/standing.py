@@ -16,7 +16,7 @@ from scipy import stats
 
 from xstilts.report import matrix as mx
 from xstilts.report import statistics
-from xstilts.report.cells import measure
+from xstilts.report.cells import score_name
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import count, interval_of, p_text, signed
 from xstilts.report.parts import Seeds, complete_part, ranked_tasks
@@ -266,7 +266,7 @@ def _standing(matrix: Matrix, usable: Mapping, name: str, every: Sequence[str], 
     planned = [(arm, task, seed) for arm in matrix.arms for task in every for seed in matrix.seeds_of[arm]]
     return Standing(
         name=name,
-        measure="mean over tasks" if is_average else measure(matrix, name),
+        measure="mean over tasks" if is_average else score_name(matrix, name),
         is_average=is_average,
         ranked=tuple(ranked),
         aside=tuple(sorted((entry for entry in entries if entry.aside), key=lambda entry: -entry.mean)),

@@ -9,7 +9,7 @@ import pandas as pd
 from tasks.languages import english_name, script
 from xstilts.report import cells, standing
 from xstilts.report import matrix as mx
-from xstilts.report.cells import DASH, DOUBLE, Cell, Table
+from xstilts.report.cells import DASH, DOUBLE, Table, TableCell
 from xstilts.report.matrix import PLAIN, Matrix
 from xstilts.report.numbers import count, shown, signed
 from xstilts.report.reading import EM_F1
@@ -29,7 +29,7 @@ def headline_tables(matrix: Matrix) -> list[Table]:
     averages = {
         name: mx.averages(matrix, tasks) for name, tasks in mx.average_groups(matrix).items() if len(tasks) > 1
     }
-    heads = ["arm", *averages, *(f"{task} ({cells.measure(matrix, task)})" for task in matrix.tasks)]
+    heads = ["arm", *averages, *(f"{task} ({cells.score_name(matrix, task)})" for task in matrix.tasks)]
     kinds = ["Retrieval" if matrix.phase(task) == "retrieval" else "Targets" for task in matrix.tasks]
     runs = [(kind, len(list(group))) for kind, group in itertools.groupby(kinds)]
     groups = [("", 1), ("Average", len(averages)), *runs]
@@ -48,7 +48,7 @@ def headline_tables(matrix: Matrix) -> list[Table]:
     return tables
 
 
-def _task_scores(matrix: Matrix, task: str) -> dict[str, Cell]:
+def _task_scores(matrix: Matrix, task: str) -> dict[str, TableCell]:
     scores, entries = mx.rows_over_seeds(matrix), standing.of_name(matrix, task)
     column = {arm: cells.score_cell(scores.get((arm, task), {})) for arm in matrix.arms}
     for arm, entry in entries.items():
@@ -56,31 +56,33 @@ def _task_scores(matrix: Matrix, task: str) -> dict[str, Cell]:
     return column
 
 
-def _average_scores(matrix: Matrix, name: str, table: pd.DataFrame) -> dict[str, Cell]:
+def _average_scores(matrix: Matrix, name: str, table: pd.DataFrame) -> dict[str, TableCell]:
     column = {arm: cells.average_cell(table.loc[arm], "mean", "sd") for arm in matrix.arms}
     for arm, entry in standing.of_name(matrix, name, is_average=True).items():
         if column[arm].value is None:
-            column[arm] = Cell(shown(entry.mean) + DOUBLE, value=entry.mean, why=_over(entry.over, entry))
+            column[arm] = TableCell(shown(entry.mean) + DOUBLE, value=entry.mean, why=_over(entry.over, entry))
         column[arm].bold = entry.ties and not entry.aside
     return column
 
 
-def _task_differences(matrix: Matrix, task: str) -> dict[str, Cell]:
+def _task_differences(matrix: Matrix, task: str) -> dict[str, TableCell]:
     gaps = mx.rows_of_differences(matrix)
     column = {arm: cells.difference_cell(gaps.get((arm, task), {})) for arm in matrix.arms}
     return _with_standing(column, standing.of_name(matrix, task))
 
 
-def _average_differences(matrix: Matrix, name: str, table: pd.DataFrame) -> dict[str, Cell]:
+def _average_differences(matrix: Matrix, name: str, table: pd.DataFrame) -> dict[str, TableCell]:
     column = {arm: cells.average_cell(table.loc[arm], "difference", "difference_sd", sign=True) for arm in matrix.arms}
     return _with_standing(column, standing.of_name(matrix, name, is_average=True))
 
 
-def _with_standing(column: dict[str, Cell], entries: dict[str, standing.Entry]) -> dict[str, Cell]:
+def _with_standing(column: dict[str, TableCell], entries: dict[str, standing.Entry]) -> dict[str, TableCell]:
     """Fill in the differences over the part of the cells that both arms have, and shade what is undecided."""
     for arm, entry in entries.items():
         if column[arm].value is None and entry.difference is not None:
-            column[arm] = Cell(signed(entry.difference) + DOUBLE, value=entry.difference, why=_over(entry.part, entry))
+            column[arm] = TableCell(
+                signed(entry.difference) + DOUBLE, value=entry.difference, why=_over(entry.part, entry)
+            )
         column[arm].undecided = entry.verdict in (standing.UNDECIDED, standing.ONE_SEED)
     return column
 
@@ -108,10 +110,10 @@ def task_table(matrix: Matrix, task: str) -> Table:
             names[name] = name
     heads = ["arm", *names.values()]
     columns.append(_task_differences(matrix, task))
-    columns.append({arm: Cell(cells.seeds_shown(matrix, arm, task)) for arm in matrix.arms})
+    columns.append({arm: TableCell(cells.seeds_shown(matrix, arm, task)) for arm in matrix.arms})
     heads += [f"difference to {PLAIN}", "seeds"]
     if matrix.phase(task) == "retrieval":
-        columns.append({arm: Cell(cells.layers_shown(matrix, arm, task)) for arm in matrix.arms})
+        columns.append({arm: TableCell(cells.layers_shown(matrix, arm, task)) for arm in matrix.arms})
         heads.append("layer, pooling")
     rows = [(arm, [column[arm] for column in columns]) for arm in matrix.arms]
     return Table(f"{task}: {matrix.metric(task) or 'no result'}", heads, rows)
@@ -143,20 +145,22 @@ def language_tables(matrix: Matrix, task: str) -> list[Table]:
             ]
             values = [None if np.isnan(mean) else float(mean) for mean in means]
             texts = [cells.mark(shown(mean), at_chance) for mean in means]
-            rows.append((arm, [Cell(t, at_chance=at_chance, value=v) for t, v in zip(texts, values, strict=True)]))
+            rows.append(
+                (arm, [TableCell(t, at_chance=at_chance, value=v) for t, v in zip(texts, values, strict=True)])
+            )
         for place in range(len(languages)):
             _bold_highest([row[place] for _, row in rows])
         chance = (first.chance or {}).get(metric)
         caption = f"{task}: {metric} by language" + (f" (chance {chance:.1f})" if chance is not None else "")
         if number > COLUMNS:
             caption += f"; {COLUMNS} of {number} languages, cells.csv has all"
-        rows.append(("rows scored", [Cell(f"{first.n[language]}") for language in languages]))
+        rows.append(("rows scored", [TableCell(f"{first.n[language]}") for language in languages]))
         names = {language: english_name(language) for language in languages}
         tables.append(Table(caption, ["arm", *languages], rows, [("", 1), *groups], names, foot=1))
     return tables
 
 
-def _bold_highest(column: list[Cell]) -> None:
+def _bold_highest(column: list[TableCell]) -> None:
     """Make the highest score of a language bold, and all that print alike."""
     shown_values = [round(cell.value, 1) for cell in column if cell.value is not None and not cell.at_chance]
     for cell in column:
@@ -178,7 +182,7 @@ def best_table(matrix: Matrix) -> Table | None:
     for task, (front, by_dev) in standing.best_per_task(matrix).items():
         texts = [front, shown(scores[front, task]["mean"])]
         texts += [by_dev, shown(scores[by_dev, task]["mean"])] if by_dev else [DASH, DASH]
-        rows.append((task, [Cell(text) for text in texts]))
+        rows.append((task, [TableCell(text) for text in texts]))
     heads = ["task", "in front", "its score", "chosen on English dev", "its score here"]
     return Table("Best arm of each task", heads, rows)
 
@@ -192,8 +196,8 @@ def training_table(matrix: Matrix) -> Table | None:
         if (metric := record.metric) in measures:  # masked LM is judged by perplexity, no score
             figures[metric] = measures[metric]
         dev = ", ".join(f"{name} {value:.1f}" for name, value in figures.items())
-        row_cells = [Cell(record.task), Cell(str(record.seed)), Cell(record.model)]
-        row_cells.append(Cell(cells.mark(dev or DASH, record.at_chance), at_chance=record.at_chance))
-        rows.append((path.removesuffix("/results.json"), [*row_cells, Cell(f"{record.seconds:,.0f}")]))
+        row_cells = [TableCell(record.task), TableCell(str(record.seed)), TableCell(record.model)]
+        row_cells.append(TableCell(cells.mark(dev or DASH, record.at_chance), at_chance=record.at_chance))
+        rows.append((path.removesuffix("/results.json"), [*row_cells, TableCell(f"{record.seconds:,.0f}")]))
     heads = ["folder", "task", "seed", "trained from", "English dev, perplexity", "seconds"]
     return Table("Training before the target", heads, rows, text=True) if rows else None

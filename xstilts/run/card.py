@@ -102,8 +102,8 @@ def licence(parent: Parent, model: str, parents: Sequence[str], record: Record |
         record: of the training; None: there was none.
     """
     bases = [parent.base_model] if isinstance(parent.base_model, str) else parent.base_model or []
-    data = sorted({*parent.datasets, *(card_metadata.trained_on(record) if record else [])})
-    folders = set(card_metadata.trained_on_files(record)) if record else set()
+    data = sorted({*parent.datasets, *(card_metadata.train_data(record) if record else [])})
+    folders = set(card_metadata.train_files(record)) if record else set()
     if (before := Path(model, "LICENSE.md")).is_file():
         folders |= set(
             re.findall(

@@ -149,17 +149,17 @@ def pinned(record: Record) -> list[dict[str, Any]]:
     return [data for data in record.data if "revision" in data and "url" not in data]
 
 
-def trained_on(record: Record) -> list[str]:
+def train_data(record: Record) -> list[str]:
     """Return the Hub ids of the rows that a run was trained on, sorted; [] for a measurement."""
-    return _trained_on(record, pinned(record))
+    return _train_data(record, pinned(record))
 
 
-def trained_on_files(record: Record) -> list[str]:
+def train_files(record: Record) -> list[str]:
     """Return the ids of the rows of folders that a run was trained on, sorted."""
-    return _trained_on(record, [data for data in record.data if "sha256" in data])
+    return _train_data(record, [data for data in record.data if "sha256" in data])
 
 
-def _trained_on(record: Record, data: list[dict[str, Any]]) -> list[str]:
+def _train_data(record: Record, data: list[dict[str, Any]]) -> list[str]:
     if record.phase == "retrieval" or not data:
         return []
     rows, used = Rows("hub", record.settings.get("splits") or ()), set()
@@ -272,7 +272,7 @@ def metadata(record: Record, checkpoint: bool, parent: Parent) -> ModelCardData:
         kind = {"library_name": library(record), "pipeline_tag": pipeline_tag(record), **LICENCE}
     return ModelCardData(
         base_model=parent.base_model,
-        datasets=sorted({*parent.datasets, *trained_on(record)}) or None,
+        datasets=sorted({*parent.datasets, *train_data(record)}) or None,
         language=languages(record),
         metrics=[metric for metric in METRICS if metric in measured] or None,
         tags=[TAG, record.phase],

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tasks.rows import Rows
 
 
-def chain(model: str) -> Iterator[tuple[str, Record]]:
+def ancestry(model: str) -> Iterator[tuple[str, Record]]:
     """Yield (folder, its results.json) of a checkpoint and of those that it comes from, the last first.
 
     Raises:
@@ -45,15 +45,15 @@ def check_sentences(task: Task, model: str) -> None:
     Raises:
         UserError: names the checkpoint and the rows.
     """
-    for folder, record in chain(model) if task.same_sentences else ():
-        if rows := [data for data in record.data if _trained_on(data, task.same_sentences)]:
+    for folder, record in ancestry(model) if task.same_sentences else ():
+        if rows := [data for data in record.data if _is_trained_on(data, task.same_sentences)]:
             raise UserError(
                 f"{task.name}: {folder} was trained on {_place(rows[0])}, which has sentences that are to be scored. "
                 "Score another task, or start from another checkpoint."
             )
 
 
-def _trained_on(data: Mapping[str, Any], same: Sequence[str]) -> bool:
+def _is_trained_on(data: Mapping[str, Any], same: Sequence[str]) -> bool:
     """Whether rows were trained on and are named in `same`. Older records do not say what rows were for."""
     if "used_as" not in data:
         return data["id"] in same
@@ -82,7 +82,7 @@ def check_rows(rows: Rows, model: str) -> list[str]:
             its test rows. Names both.
     """
     notes = _own_rows(rows)
-    for folder, record in chain(model):
+    for folder, record in ancestry(model):
         for found in overlap.shared(record.data, rows.records, ("train", ("dev", "test"))):
             task, split = found.other.task, found.other.split
             told = f"{task}: {found.count} of {split} were trained on by {folder}: {found.where}"
@@ -106,7 +106,7 @@ def _own_rows(rows: Rows) -> dict[str, str]:
     notes: dict[str, str] = {}
     tested = {use.task for data in rows.records for use in overlap.uses(data) if use.split == "test"}
     for task in filter(None, map(overlap.adapter, sorted(tested))):
-        if data := [data for data in rows.records if _trained_on(data, task.same_sentences)]:
+        if data := [data for data in rows.records if _is_trained_on(data, task.same_sentences)]:
             raise UserError(
                 f"{task.name}: {_place(data[0])} is trained on and has sentences that are scored. Give other train "
                 "rows, with --splits."
