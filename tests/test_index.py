@@ -188,6 +188,7 @@ def test_an_exact_index_changes_no_score_and_its_recall_is_reported(task, measur
             "--index is for tatoeba and bucc, without --csls",
         ),
         (["lareqa", "--index", "Flat", "--cache_dir", "c"], "lareqa is searched exactly"),
+        (["bucc", "--index", "IDMap,Flat", "--cache_dir", "c"], "--index 'IDMap,Flat': wants ids of its own"),
         (
             ["bucc", "--index", "IVF4,Flat", "--cache_dir", "c"],
             "bucc qaa: --index 'IVF4,Flat' needs at least 256 vectors",

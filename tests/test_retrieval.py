@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import records
 from datasets import Dataset
 
 from tasks import get_task
@@ -403,6 +404,41 @@ def test_the_exported_encoder_has_the_layer_chosen(cli, tiny_model, tiny_world, 
     np.testing.assert_allclose(
         vectors, Encoder.load(tiny_model, layers=layer).embed(["one sentence", "another"])[layer], atol=1e-5
     )
+
+
+def test_texts_that_are_too_long_are_counted(cli, tiny_model, tiny_world, tmp_path, no_embedding, monkeypatch):
+    """The tiny model takes 128 tokens. Training refuses --max_seq_length above that, too."""
+    command = ["run_retrieval.py", "--model_name_or_path", tiny_model, "--tasks", "tatoeba", "--languages", "qaa"]
+    command += ["--output_dir", tmp_path / "out"]
+    done = cli(*command, "--data_root", tiny_world, "--max_seq_length", 512)
+    assert done.returncode == 2 and "--max_seq_length 512: the model takes at most 128 tokens" in done.stderr
+    monkeypatch.undo()
+
+    def lengthened(rows):
+        return [row | {"sentence1": row["sentence1"] * (40 if i < 3 else 1)} for i, row in enumerate(rows)]
+
+    file = next(tiny_world.glob("mteb__tatoeba*/qaa-eng/*.parquet")).relative_to(tiny_world).with_suffix("")
+    long = broken(tiny_world, tmp_path / "long", str(file), lengthened)
+    for root, noted in ((tiny_world, False), (long, True)):
+        done = cli(*command, "--data_root", root, "--output_dir", tmp_path / root.name)
+        assert done.returncode == 0, done.stderr
+        notes = records.read(tmp_path / root.name / "tatoeba/results.json")["notes"]
+        assert ("3 texts are longer than 128 tokens and were cut there" in notes) == noted
+
+
+def test_a_changed_tokenizer_is_another_model(cli, tiny_model, tiny_world, tmp_path, caplog):
+    caplog.set_level("INFO")
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    command = ["run_retrieval.py", "--model_name_or_path", model, "--data_root", tiny_world, "--tasks", "tatoeba"]
+    command += ["--max_eval_samples", 5, "--output_dir", tmp_path / "out"]
+    for change, again in ((False, False), (False, False), (True, True)):
+        if change:
+            (model / "tokenizer_config.json").open("a").write("\n")
+        caplog.clear()
+        done = cli(*command)
+        assert done.returncode == 0, done.stderr
+        assert ("the weights or the tokenizer" in caplog.text) == again
 
 
 def test_a_measurement_with_an_export_can_be_repeated(cli, tiny_model, tiny_world, tmp_path, caplog):

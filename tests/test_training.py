@@ -33,6 +33,7 @@ from xstilts.cli.privacy import public
 from xstilts.run import inputs
 from xstilts.run import settings as run_settings
 from xstilts.run.environment import command_line
+from xstilts.run.model_files import digest_of
 from xstilts.run.record import Record
 from xstilts.train import featurizing, mixture, runner, trainers
 from xstilts.train.training_arguments import training_arguments
@@ -441,8 +442,53 @@ def test_a_result_is_outdated_by_other_weights_in_the_users_folder(finished, tin
     name = max(weights, key=lambda name: weights[name].numel())
     save_file(weights | {name: weights[name] + 1}, model / "model.safetensors", metadata={"format": "pt"})
     assert "weights" in run_settings.outdated(record, settings | run_settings.parent(str(model)))
-    record.settings.pop("model_weights")  # an older version
+    record.settings.pop("model_weights")
+    assert "weights or the tokenizer" in run_settings.outdated(record, settings | run_settings.parent(str(model)))
+    record.settings.pop("model_files")  # an older version
     assert run_settings.outdated(record, settings | run_settings.parent(str(model))) is None
+
+
+def _replace_small(model):
+    weights = load_file(model / "model.safetensors")
+    name = min(weights, key=lambda name: weights[name].numel())
+    save_file(weights | {name: weights[name] + 1}, model / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (lambda model: (model / "tokenizer_config.json").open("a").write("\n"), True),
+        (lambda model: (model / "tokenizer.json").open("a").write(" "), True),
+        (_replace_small, True),
+        (lambda model: (model / "results.json").write_text("{}"), False),
+        (lambda model: (model / "README.md").write_text("mine"), False),
+        (lambda model: (model / "checkpoint-9").mkdir(), False),
+    ],
+    ids=["tokenizer_config.json", "tokenizer.json", "the smallest tensor", "results.json", "README.md", "a folder"],
+)
+def test_a_model_is_another_with_another_tokenizer_or_one_other_tensor(change, told, tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "model")
+    before = digest_of(tmp_path / "model")
+    change(tmp_path / "model")
+    assert (digest_of(tmp_path / "model") != before) == told
+    (tmp_path / "model/model.safetensors").unlink()
+    assert digest_of(tmp_path / "model") is None
+
+
+def test_a_result_is_outdated_by_rows_in_one_language_more(tiny_world, tmp_path):
+    """Without --languages all are measured."""
+    there = get_task("xnli").languages(Rows(tiny_world))
+    settings = {"model": "m", "data_root": str(tiny_world), "languages": []}
+
+    def outdated(measured, **more):
+        scores = {language: {"accuracy": 60} for language in measured}
+        records.write(tmp_path / "results.json", records.small(scores=scores))
+        return run_settings.outdated(Record.read(tmp_path / "results.json"), settings | more)
+
+    assert outdated(there) is None
+    assert outdated(there[:-1]) == f"there are rows in {there[-1]} now"
+    assert outdated(there[:-1], languages=there[:-1]) is None
+    assert outdated(there[:-1], select_on=f"tatoeba:{there[-1]}") is None
 
 
 def test_a_result_is_outdated_by_its_parent_and_its_rows(finished, tiny_world, tmp_path):

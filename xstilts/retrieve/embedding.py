@@ -124,6 +124,7 @@ class Encoder:
         self.pooling = pooling
         self.include_special = include_special
         self.max_length = max_length
+        self.longer: set[int] = set()  # hashes of the texts that were longer
         self.dtype = dtype
         self.dtype_note = dtype_note
         self.attention = attention
@@ -329,8 +330,9 @@ class Encoder:
         counted: list[np.ndarray] = []
         lengths: list[int] = []
         for start in range(0, len(sentences), TOKENISE_AT_ONCE):
+            texts = sentences[start : start + TOKENISE_AT_ONCE]
             encoded = self.tokenizer(
-                sentences[start : start + TOKENISE_AT_ONCE],
+                texts,
                 truncation=True,
                 max_length=self.max_length,
                 return_attention_mask=False,
@@ -338,6 +340,9 @@ class Encoder:
                 return_special_tokens_mask=True,
             )
             lengths.extend(map(len, encoded["input_ids"]))
+            full = [text for text, row in zip(texts, encoded["input_ids"], strict=True) if len(row) == self.max_length]
+            whole = self.tokenizer(full, verbose=False)["input_ids"] if full else []
+            self.longer |= {hash(text) for text, row in zip(full, whole, strict=True) if len(row) > self.max_length}
             ids.append(np.fromiter((t for row in encoded["input_ids"] for t in row), dtype=np.int32))
             special = np.fromiter((s for row in encoded["special_tokens_mask"] for s in row), dtype=np.bool_)
             counted.append(np.ones_like(special) if self.include_special else ~special)

@@ -90,7 +90,8 @@ class Headline:
         if options.index is not None and not self.mined:  # dev pools can be large; a language has a thousand sentences
             self.options = replace(self.options, index=None, nprobe=None, index_candidates=None)
             self.notes.append(f"--select_on {options.select_on}: searched exactly, without --index")
-        self.examples = pools.read(self.task, rows, languages, self.options, data_args.max_eval_samples, ("dev",))
+        limit = data_args.max_eval_samples
+        self.examples = pools.read(self.task, rows, languages, self.options, limit, ("dev",), self.notes)
         self.records, self.requested = rows.records, rows.requested
 
     def reported(self, task: Task, rows: Rows, wanted: list[str]) -> tuple[list[str], list[str]]:

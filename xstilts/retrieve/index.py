@@ -111,6 +111,8 @@ class Index:
             index = faiss.index_factory(dim, self.factory, faiss.METRIC_INNER_PRODUCT)
         except RuntimeError as error:
             raise UserError(f"--index {self.factory!r} for vectors of {dim} dimensions: {_reason(error)}.") from error
+        if isinstance(faiss.downcast_index(index), faiss.IndexIDMap | faiss.IndexIDMap2):
+            raise UserError(f"--index {self.factory!r}: wants ids of its own. Leave IDMap out.")
         lists = _lists(index)
         if not lists and faiss.try_extract_index_ivf(index) is not None:  # faiss makes it, but the search fails
             raise UserError(f"--index {self.factory!r} has 0 lists: give at least 1, e.g. IVF64,Flat.")

@@ -178,7 +178,7 @@ def data(value: Any, key: str) -> None:
         row_count(entry["rows"], f"{key}[{i}].rows", 0)
         for name in ("id", "config", "split"):
             text(entry[name], f"{key}[{i}].{name}")
-        for name in ("revision", "sha256", "url", "translated_by"):
+        for name in ("revision", "sha256", "url", "translated_by", "order"):
             text(entry.get(name) or "", f"{key}[{i}].{name}")
         row_count(entry.get("first", 0), f"{key}[{i}].first", 0)
         texts(entry.get("used_as", []), f"{key}[{i}].used_as")
@@ -190,6 +190,7 @@ _SETTINGS: dict[str, Check] = {
     "model_finished": text_or_null,
     "model_commit": text_or_null,
     "model_weights": text_or_null,
+    "model_files": text_or_null,
     "seen_languages": sequence_or_null,
     "text_languages": sequence_or_null,
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import TASKS, get_task
 from tasks.errors import UserError
+from tasks.languages import normalize
 from tasks.rows import Rows
 from xstilts.cli import unused
 from xstilts.cli.privacy import public
@@ -21,6 +22,7 @@ from xstilts.run import outputs, results
 from xstilts.run.checks import then_and_now
 from xstilts.run.environment import command_line
 from xstilts.run.files import write_text
+from xstilts.run.model_files import digest_of
 from xstilts.run.record import FILE_NAME, Record, is_there, unique, without_uses
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from xstilts.cli.arguments import ModelArguments
 
 # keys of run.json that are not settings
-BESIDE = ("model_finished", "model_weights", "sizes", "data", "processes", "command", "requested")
+BESIDE = ("model_finished", "model_weights", "model_files", "sizes", "data", "processes", "command", "requested")
 PATHS = ("model", "data_root", "translations", "lexicon")  # settings that can be paths
 SAMPLES, SAMPLE = 64, 4096  # of a file of weights: how many, and bytes of each
 KEPT = "keep_checkpoint"  # False or absent. It changes no score, so it is not compared; see `outdated`
@@ -38,8 +40,8 @@ KEPT = "keep_checkpoint"  # False or absent. It changes no score, so it is not c
 def parent(model: str | os.PathLike, revision: str = "main") -> dict[str, Any]:
     """Return what identifies the parent checkpoint in the settings.
 
-    That is when its training finished; of a folder that these scripts did not train, a digest of its weights; the
-    Hub's commit; of a new model, the sizes in its file.
+    That is when its training finished; of a folder that these scripts did not train, a digest of its weights; of both,
+    one of weights and tokenizer (older versions lack it); the Hub's commit; of a new model, the sizes in its file.
 
     The time is only compared for equality, so clock changes do not matter. A revision of the Hub can move, as main
     does; the commit says which weights were used.
@@ -54,6 +56,8 @@ def parent(model: str | os.PathLike, revision: str = "main") -> dict[str, Any]:
         folder = {"model_finished": Record.read(Path(model, FILE_NAME)).finished}
     elif Path(model).is_dir():
         folder = {"model_weights": weights(model)}
+    if digest := digest_of(model):
+        folder["model_files"] = digest
     commit = _commit(model, revision)
     return (
         folder
@@ -131,6 +135,7 @@ def inputs(settings: dict[str, Any], rows: Rows) -> dict[str, Any]:
     """Return the parent checkpoint, the sizes of a new model and data hashes, by their names in run.json. If they
     change, a run starts over. What rows are used for follows from the settings."""
     model = {name: settings.get(name) for name in ("model_finished", "model_weights", "sizes")}
+    model |= {"model_files": settings["model_files"]} if "model_files" in settings else {}
     return json.loads(as_json(model | {"data": without_uses(unique(rows.records))}))
 
 
@@ -299,9 +304,25 @@ def outdated(record: Record, settings: dict[str, Any]) -> str | None:
             return f"{settings['model']} was trained again"
     if (then := record.settings.get("model_weights")) and then != settings.get("model_weights", then):
         return f"the weights in {settings['model']} have changed"
+    then, now = record.settings.get("model_files"), settings.get("model_files")
+    if then and now and then != now:
+        return f"the weights or the tokenizer in {settings['model']} have changed"
     if record.settings.get("sizes", now := settings.get("sizes")) != now:  # older versions lack them
         return f"the sizes in {settings['model']} have changed"
-    return changed_rows(settings, record.data)
+    return changed_rows(settings, record.data) or _more_languages(record, settings)
+
+
+def _more_languages(record: Record, settings: dict[str, Any]) -> str | None:
+    """Return that a folder has rows in languages that a measurement in all of them has not scored, or None."""
+    measured = record.phase in ("target", "retrieval") and record.task in TASKS
+    if not measured or settings["data_root"] == "hub" or settings.get("languages"):
+        return None
+    rows = Rows(settings["data_root"], settings.get("splits") or (), settings.get("translations"))
+    chosen_on = (settings.get("select_on") or "").partition(":")[2].split(",")
+    held_out = {normalize(code) for code in chosen_on if code and code != "dev"}
+    there = get_task(record.task, settings.get("benchmark", "xtreme")).languages(rows)
+    more = [language for language in there if language not in record.scores and language not in held_out]
+    return f"there are rows in {', '.join(more)} now" if more else None
 
 
 def changed_rows(settings: dict[str, Any], read: Sequence[Mapping[str, Any]]) -> str | None:
