@@ -56,8 +56,14 @@ def layers(found: pd.DataFrame) -> str:
     names = [name for name in found.columns if name.endswith(".layer")]
     by_layer: dict[str, list[str]] = {}
     for name in names:
-        by_layer.setdefault(" and ".join(f"{x:g}" for x in found[name].dropna().unique()), []).append(name[:-6])
+        by_layer.setdefault(" and ".join(_words(found[name])), []).append(name[:-6])
     return "; ".join(f"{', '.join(tasks)}: layer {layer}" for layer, tasks in by_layer.items())
+
+
+def _words(column: pd.Series) -> list[str]:
+    """The layers in a column: a number, or several as text, where seeds have several."""
+    values = column.dropna().unique()
+    return list(dict.fromkeys(word for x in values for word in (x.split() if isinstance(x, str) else [f"{x:g}"])))
 
 
 def matrix_table(found: pd.DataFrame, question: bool) -> Table:

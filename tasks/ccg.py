@@ -182,8 +182,8 @@ def sentences_of(path: Path) -> list[tuple[list[str], list[str]]]:
         raise UserError(f"{path}: byte {error.start} is not UTF-8.") from None
     sentences = []
     for number, line in enumerate(lines, 1):
-        header = line.startswith("ID=") and "".join(lines[number : number + 1]).startswith("(<")  # of a derivation
-        if not line.strip() or header:
+        # the header of a derivation in CCGbank: ID=wsj_0001.1 PARSER=GOLD NUMPARSE=1
+        if not line.strip() or re.fullmatch(r"ID=[^\s|]+( [A-Z]+=[^\s|]+)*\s*", line):
             continue
         if line.startswith("(<"):
             leaves = LEAF.findall(line)

@@ -83,7 +83,8 @@ def take_slice(data: Dataset, cut: str, where: str | Path) -> tuple[Dataset, int
     from datasets import ReadInstruction
 
     low, _, high = cut.strip("[]").partition(":")
-    if low.strip() and high.strip() and ("%" in low) != ("%" in high):  # the library takes both for percentages
+    zero = low.strip() in ("", "0")  # which is 0 % too
+    if not zero and high.strip() and ("%" in low) != ("%" in high):  # the library takes both for percentages
         raise UserError(f"{where}: {cut} has one bound in rows and one in %. Give both in rows, or both in %.")
     try:
         (part,) = ReadInstruction.from_spec(f"rows{cut}").to_absolute({"rows": len(data)})

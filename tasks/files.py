@@ -195,7 +195,11 @@ def _feature(field: pa.Field, stored: Any, file: parquet.ParquetFile) -> Any:
         return stored
     values = file.read(columns=[field.name])[0].combine_chunks()
     values = values.flatten() if hasattr(values, "flatten") and hasattr(plain, "feature") else values
-    if all(isinstance(value, str) and not value.isdecimal() for value in values.unique().to_pylist()):
+    names = class_names(stored)
+    if all(
+        value is None or (isinstance(value, str) and (not value.isdecimal() or value in names))
+        for value in values.unique().to_pylist()
+    ):
         return plain
     raise ValueError(
         f"the metadata 'huggingface' name the labels {', '.join(class_names(stored))}, but the column holds "

@@ -74,20 +74,24 @@ def mend(contexts: list[str], answers: list[dict]) -> dict[int, list[int]]:
     for row, (context, _, _) in enumerate(rows):
         of_context.setdefault(context, []).append(row)
     mended: dict[int, list[int]] = {}
+    alone: set[str] = set()  # contexts whose rows are not moved together
     for row in wrong:
         context, texts, starts = rows[row]
-        together = of_context[context]
-        moved = _one_reading(
-            context,
-            [text for one in together for text in rows[one][1]],
-            [start for one in together for start in rows[one][2]],
-        )
-        if moved is None:
+        if row not in mended and context not in alone:
+            together = of_context[context]
+            moved = _one_reading(
+                context,
+                [text for one in together for text in rows[one][1]],
+                [start for one in together for start in rows[one][2]],
+            )
+            if moved is None:
+                alone.add(context)
+            else:  # a row that is right by chance moves, too
+                places = iter(moved)
+                mended |= {one: list(itertools.islice(places, len(rows[one][2]))) for one in together}
+        if row not in mended:
             with at_row(row + 1, rows[row]):
                 mended[row] = _mend_row(context, texts, starts)
-            continue
-        for one in together:  # a row that is right by chance moves, too
-            mended[one], moved = moved[: len(rows[one][2])], moved[len(rows[one][2]) :]
     return mended
 
 

@@ -53,17 +53,19 @@ class Shared:
         one, other: what the reads are for.
         rows: how many rows they share; at most so many, where a file's rows are in several languages.
         where: Hub id, config and split of both reads.
+        aligned: whether rows of the same number belong together; if not, `rows` is the most that it can be.
     """
 
     one: Use
     other: Use
     rows: int
     where: str
+    aligned: bool = True
 
     @property
     def count(self) -> str:
-        """The number of rows in words: "1 row", "3 rows"."""
-        return f"{self.rows} row{'s' * (self.rows != 1)}"
+        """The number of rows in words: "1 row", "up to 3 rows"."""
+        return f"{'' if self.aligned else 'up to '}{self.rows} row{'s' * (self.rows != 1)}"
 
 
 def shared(
@@ -79,8 +81,9 @@ def shared(
     for record in earlier:
         for one in uses(record):
             for other, found in there if one.split == splits[0] else ():
-                if rows := _common(one, record, other, found):
-                    yield Shared(one, other, rows, _where(record, found))
+                aligned = _aligned(one, record, other, found)
+                if rows := _common(one, record, other, found, aligned):
+                    yield Shared(one, other, rows, _where(record, found), aligned)
 
 
 def uses(record: Mapping[str, Any]) -> list[Use]:
@@ -101,6 +104,12 @@ def refuse(records: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> N
     scored = ("dev", "test")
     for found in (*shared(records, [record], ("train", scored)), *shared([record], records, ("train", scored))):
         task, other = found.one.task, found.other
+        if not found.aligned:
+            raise UserError(
+                f"{task}.train and {other.task}.{other.split} may share {found.count} of {found.where}: their ids, or "
+                "their numbers of rows, are not the same. Give both files the same rows in the same order, or leave "
+                "out one of the languages."
+            )
         raise UserError(
             f"{task}.train and {other.task}.{other.split} share {found.count} of {found.where}. Rows that are trained "
             f"on must not be scored. Give each rows of its own with --splits, such as {task}.train=SPLIT[:80%], "
@@ -141,14 +150,23 @@ def order_of(data: Dataset) -> str:
     ids the number of rows."""
     column = next((name for name in ID_COLUMNS if name in data.column_names), None)
     if column is None:
-        return str(len(data))
+        return f"{len(data)} rows"
     ids = (str(int(i)) if isinstance(i, float) and i % 1 == 0 else str(i) for i in data[column][:])
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
 
 
-def _common(one: Use, record: Mapping[str, Any], other: Use, found: Mapping[str, Any]) -> int:
-    """Return how many rows two records share; the most that it can be, where their order is not the same or one is of
-    a file that a split is cut into. Rows of the same number are the same, or translations of each other."""
+def _aligned(one: Use, record: Mapping[str, Any], other: Use, found: Mapping[str, Any]) -> bool:
+    """Whether rows of the same number belong together, as far as `order_of` tells. Older records have no order."""
+    orders = [of["order"] for of in (record, found) if "order" in of]
+    if len(orders) < 2 or orders[0] == orders[1]:
+        return True
+    # a file is read without the ids that a task does not need, and a split of the Hub with them
+    return one.language == other.language and len({order.endswith(" rows") for order in orders}) == 2
+
+
+def _common(one: Use, record: Mapping[str, Any], other: Use, found: Mapping[str, Any], aligned: bool) -> int:
+    """Return how many rows two records share; the most that it can be, where they are not aligned or one is of a file
+    that a split is cut into. Rows of the same number are the same, or translations of each other."""
     same_language = one.language == other.language
     by_number = max(0, min(_end(record), _end(found)) - max(record["first"], found["first"]))
     if same_language and record.get("sha256") is not None and record.get("sha256") == found.get("sha256"):
@@ -156,7 +174,7 @@ def _common(one: Use, record: Mapping[str, Any], other: Use, found: Mapping[str,
     files = [of["split"].partition("[")[0] for of in (record, found)]
     if whole_split(files[0]) != whole_split(files[1]) or are_other_shards(*files):
         return 0
-    if files[0] != files[1] or ("order" in record and "order" in found and record["order"] != found["order"]):
+    if files[0] != files[1] or not aligned:
         by_number = min(record["rows"], found["rows"])
     for task in filter(None, map(adapter, (one.task, other.task))):
         ours, theirs = _source(task, record, one.language), _source(task, found, other.language)

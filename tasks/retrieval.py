@@ -42,7 +42,7 @@ class Tatoeba(Task):
     search_options: ClassVar[tuple[str, ...]] = ("center", "csls", "query_side", "index")
     languages_in = "tatoeba"
     columns: ClassVar[tuple[str, ...]] = ("sentence1", "sentence2")  # foreign, English
-    optional = ("lang",)  # the pair of languages
+    optional: ClassVar[tuple[str, ...]] = ("lang",)  # the pair of languages
     sources: tuple[Source, ...] = (
         Source(
             "mteb/tatoeba-bitext-mining",
@@ -152,6 +152,7 @@ class ParallelText(Tatoeba):
     parallel = True
     search_options = ("center", "csls", "query_side", "pairs")
     columns = ()
+    optional: ClassVar[tuple[str, ...]] = ()
 
     def languages(self, rows: Rows) -> list[str]:
         return [language for language in super().languages(rows) if language != "en"]

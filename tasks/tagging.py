@@ -370,13 +370,12 @@ class PANX(Tagging):
                     f"{where}, row {row + 1}, column 'tokens': {bare!r} lacks the prefix {prefixes[0]!r} that row "
                     f"{prefixed.index(True) + 1} has."
                 )
-            for row, tokens in enumerate(data["tokens"][:], 1):
-                others = {found[1] if (found := _PREFIX.match(token)) else "" for token in tokens}
-                if len(tokens) > 1 and len(others) == 1 and others != {""}:
-                    raise UserError(
-                        f"{where}, row {row}, column 'tokens': every word begins with {others.pop()!r}; expected the "
-                        f"prefix {prefixes[0]!r} or none. These are rows of another language."
-                    )
+            found = {found[1] if (found := _PREFIX.match(token)) else "" for row in data["tokens"][:] for token in row}
+            if len(found) == 1 and found != {""}:
+                raise UserError(
+                    f"{where}, column 'tokens': every word begins with {found.pop()!r}; expected the prefix "
+                    f"{prefixes[0]!r} or none. These are rows of another language."
+                )
             return data  # a sentence of one word may begin like that by chance
         return data.map(
             lambda row: {"tokens": [token.partition(":")[2] for token in row["tokens"]]},

@@ -201,6 +201,20 @@ def test_the_rows_of_a_context_lost_the_same_characters(load, right):
     assert record["notes"] == ["2 answer offsets mended: characters cut off the start of the context"]
 
 
+def test_many_wrong_rows_of_one_context_take_no_longer(monkeypatch, load):
+    from tasks import offsets
+
+    asked, readings = [], offsets._readings
+    monkeypatch.setattr(offsets, "_readings", lambda *row: asked.append(row) or readings(*row))
+    context = " ".join(f"w{i}" for i in range(60))
+    rows = [qa(context, [f"w{i}"], [context.index(f"w{i}") + 3]) for i in range(10, 60)]
+    examples, _ = load("squad", "train", "en", {"rajpurkar__squad/plain_text/train": rows})
+    assert [a["answer_start"][0] + 3 for a in examples["answers"]] == [
+        row["answers"]["answer_start"][0] for row in rows
+    ]
+    assert len(asked) == 1
+
+
 THAI = "โครงการเริ่มในปี 2003 ที่กรุงเทพ แล้วหยุดไปหลายปีก่อนจะเริ่มใหม่ในปี 2003 อีกครั้ง"
 CRLF = "Line one.\r\nBob ran.\r\nBob fell.\r\nBob."
 # what the file's offsets count -> (contexts, answer, the number that the file gives for a character's)
@@ -627,9 +641,12 @@ def test_panx_without_prefix_keeps_its_colons(load):
 
 
 def test_panx_with_the_prefix_of_another_language_is_refused(load):
-    rows = [ner(["a:b"]), ner(["fr:Ada", "fr:rit"])]
-    with pytest.raises(UserError, match="row 2, column 'tokens': every word begins with 'fr:'"):
-        load("panx", "test", "de", {"google__xtreme/PAN-X.de/test": rows})
+    path = "google__xtreme/PAN-X.de/test"
+    with pytest.raises(UserError, match="column 'tokens': every word begins with 'fr:'"):
+        load("panx", "test", "de", {path: [ner(["fr:la"]), ner(["fr:Ada", "fr:rit"])]})
+    assert (
+        len(load("panx", "test", "de", {path: [ner(["Ada", "rit"]), ner(["http://a.org", "http://b.org"])]})[0]) == 2
+    )
 
 
 def test_tatoeba_in_a_file_of_several_pairs_is_refused(load):
@@ -744,6 +761,13 @@ def test_ccg_forms_hold_the_same(tmp_path, form, encoding):
     assert examples["tokens"][:] == [["Cats", "sleep", "("], ["Dogs", "a|b"]]
     assert task.gold(examples) == [["N", "S\\NP", "("], ["N", "N"]]
     assert task.labels == ("(", "N", "S\\NP") and task.num_labels == 3
+
+
+@pytest.mark.parametrize("more", ["\n", "ID=made_up.3 PARSER=GOLD\n", ""])
+def test_headers_of_ccg_are_no_sentences(tmp_path, more):
+    (tmp_path / "ccgbank").mkdir()
+    (tmp_path / "ccgbank/train.txt").write_text(f"ID=made_up.1\n{more}Cats|NNS|N sleep|VBP|S\nID=made_up.2\n")
+    assert get_task("ccg").load("train", "en", Rows(tmp_path))["tokens"][:] == [["Cats", "sleep"]]
 
 
 @pytest.mark.parametrize("line", ["ID=5 run\tNP S\n", "ID=5|P|NP run|V|S\n"])

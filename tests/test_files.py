@@ -151,7 +151,15 @@ def test_file_is_read_again_when_its_content_changes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "cut, numbers", [("[:2]", [0, 1]), ("[4:]", [4, 5]), ("[-1:]", [5]), ("[:50%]", [0, 1, 2]), ("[4:99]", [4, 5])]
+    "cut, numbers",
+    [
+        ("[:2]", [0, 1]),
+        ("[4:]", [4, 5]),
+        ("[-1:]", [5]),
+        ("[:50%]", [0, 1, 2]),
+        ("[4:99]", [4, 5]),
+        ("[0:50%]", [0, 1, 2]),
+    ],
 )
 def test_slices(cut, numbers, tmp_path):
     write(tmp_path / "facebook__xnli/en/validation.jsonl", NLI)

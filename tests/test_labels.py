@@ -118,6 +118,8 @@ def test_a_files_own_names_are_obeyed(name, split, width, tmp_path):
 def test_a_files_own_names_beside_numbers_of_another_type_are_refused(name, split, width, tmp_path):
     """They were left aside, and the numbers read in our order."""
     names = FORMS[name, split][3]
+    if width == "string" and names[0].isdigit():
+        return  # digits are the names themselves
     numbers = [i % len(names) for i in range(2 * len(names))]
     write(tmp_path, name, split, rows_of(name, split, numbers), names[::-1], width)
     with pytest.raises(UserError, match=rf"column '{FORMS[name, split][2]}'.*{names[-1]}.*expected integers"):
@@ -194,6 +196,10 @@ def test_text_with_names_beside_it_is_text(tmp_path):
     table = pa.table({"premise": ["a"] * 3, "hypothesis": ["b"] * 3, "label": NLI})
     parquet.write_table(table.replace_schema_metadata({b"huggingface": metadata}), path)
     assert gold_of("xnli", "test", tmp_path)[0] == [0, 1, 2]
+    table = table.set_column(2, "label", pa.array([*NLI[:2], None]))
+    parquet.write_table(table.replace_schema_metadata({b"huggingface": metadata}), path)
+    with pytest.raises(UserError, match="row 3, column 'label': empty"):
+        gold_of("xnli", "test", tmp_path)
 
 
 def kind(name, number):

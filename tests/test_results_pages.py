@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from test_chain import make
 
-from benchmarks import kept_runs
+from benchmarks import kept_runs, result_pages
 from benchmarks import results as kept
 from tests.test_paper import CLAIMS, runs  # noqa: F401
 
@@ -199,3 +199,8 @@ def test_the_commands_of_the_human_preset_are_those_of_its_kept_runs(tmp_path):
         planned |= set(make("runs", *asked).stdout.split())
     kept = {str(path) for path in out.rglob("results.json")}
     assert len(commands) > 3 and kept == planned
+
+
+def test_seeds_with_several_layers_are_named():
+    frame = pd.DataFrame({"tatoeba.layer": ["7 8", "7"], "ntrex.layer": [7.0, None]}, index=["a", "b"])
+    assert result_pages.layers(frame) == "tatoeba: layer 7 and 8; ntrex: layer 7"

@@ -406,13 +406,10 @@ def test_the_exported_encoder_has_the_layer_chosen(cli, tiny_model, tiny_world, 
     )
 
 
-def test_texts_that_are_too_long_are_counted(cli, tiny_model, tiny_world, tmp_path, no_embedding, monkeypatch):
-    """The tiny model takes 128 tokens. Training refuses --max_seq_length above that, too."""
+def test_texts_that_are_too_long_are_counted(cli, tiny_model, tiny_world, tmp_path):
+    """The tiny model takes 128 tokens, whatever --max_seq_length is."""
     command = ["run_retrieval.py", "--model_name_or_path", tiny_model, "--tasks", "tatoeba", "--languages", "qaa"]
-    command += ["--output_dir", tmp_path / "out"]
-    done = cli(*command, "--data_root", tiny_world, "--max_seq_length", 512)
-    assert done.returncode == 2 and "--max_seq_length 512: the model takes at most 128 tokens" in done.stderr
-    monkeypatch.undo()
+    command += ["--max_seq_length", 512]
 
     def lengthened(rows):
         return [row | {"sentence1": row["sentence1"] * (40 if i < 3 else 1)} for i, row in enumerate(rows)]

@@ -98,7 +98,7 @@ def test_formats_hold_the_same_rows(folder, tmp_path, suffix):
         "split": "train",
         "file": str(path),
         "first": 0,
-        "order": "6",
+        "order": "6 rows",
         "rows": 6,
         "used_as": ["xnli.train en"],
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),

@@ -475,6 +475,15 @@ def test_a_model_is_another_with_another_tokenizer_or_one_other_tensor(change, t
     assert digest_of(tmp_path / "model") is None
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"version https://git-lfs", b"\xff" * 8 + b"abc", b"\x10" + b"\0" * 7 + b"{"]
+)
+def test_a_damaged_file_of_weights_has_a_digest(content, tmp_path):
+    """What is wrong with it is said where it is loaded."""
+    (tmp_path / "model.safetensors").write_bytes(content)
+    assert digest_of(tmp_path)
+
+
 def test_a_result_is_outdated_by_rows_in_one_language_more(tiny_world, tmp_path):
     """Without --languages all are measured."""
     there = get_task("xnli").languages(Rows(tiny_world))

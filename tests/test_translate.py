@@ -173,7 +173,7 @@ def test_answers_are_found_again_and_lost_ones_left_out_and_counted(run, data, t
     assert rows["q3"]["context"] == "Anna [ sah ] 3 Hunde ." and rows["q0"]["question"] == "wo hat Anna sass ?"
     note = json.loads(path.with_name("translate_train.translation.json").read_text())
     assert (note["model"], note["rows"], note["lost"], note["stopped"], note["english_rows"]) == (model, 4, 2, 0, 6)
-    # "first" and "used_as" make no other rows: a translation that was begun without them goes on
+    # "first", "order" and "used_as" make no other rows: a translation that was begun without them goes on
     assert set(note["source"][0]) == {"id", "config", "split", "sha256", "rows"}
     assert note["source"][0]["id"] == "rajpurkar/squad" and len(note["source"][0]["sha256"]) == 64
     assert sorted(p.name for p in path.parent.iterdir()) == [

@@ -71,7 +71,7 @@ def wide_table(matrix: Matrix) -> pd.DataFrame:
             columns[f"{task}.{what}"] = _of_task(tables["score"], source, task)
         if matrix.phase(task) == "retrieval":
             columns[f"{task}.layer"] = {arm: _layers(matrix, arm, task) for arm in matrix.arms}
-        of_arm = gaps.join(tables["score"]["chance"], rsuffix="_of_arm")
+        of_arm = gaps.join(tables["score"]["chance"].rename("chance_of_arm"))
         told = of_arm[(of_arm["chance"] != "all") | (of_arm["chance_of_arm"] == "all")]
         columns[f"{task}.difference"] = _of_task(told, "mean", task)
         columns[f"{task}.difference_sd"] = _of_task(told, "sd", task)

@@ -76,8 +76,8 @@ def encoder_to_measure(retrieval: RetrievalArguments, model_args: ModelArguments
     All ranks call this together.
 
     Raises:
-        UserError: see `Encoder.load`; --max_seq_length is above the model's limit; only layer 0, or the headline
-            layer, would be left out; or --dtype auto chose another precision here than on rank 0.
+        UserError: see `Encoder.load`; only layer 0, or the headline layer, would be left out; or --dtype auto chose
+            another precision here than on rank 0.
     """
     from xstilts.retrieve.embedding import Encoder
 
@@ -90,11 +90,6 @@ def encoder_to_measure(retrieval: RetrievalArguments, model_args: ModelArguments
         dtype=retrieval.dtype,
         **model_args.loading,
     )
-    if data_args.max_seq_length and encoder.max_length < data_args.max_seq_length:
-        raise UserError(
-            f"--max_seq_length {data_args.max_seq_length}: the model takes at most {encoder.max_length} tokens. Give "
-            "fewer, or leave it out."
-        )
     if 0 in encoder.layers and encoder.starts_alike:
         if encoder.layers == [0] or retrieval.report_layer == 0:
             flag = "--layer" if encoder.layers == [0] else "--report_layer"

@@ -81,7 +81,7 @@ def to_write(folder: str | None, settings: Mapping[str, Any]) -> str | None:
     advice = "Give another folder, or remove it."
     found = read_object(Path(folder, NOTE), f", so what {folder} holds is unknown. {advice}")
     then, now = found.get("settings", {}), _own(settings)
-    known = then.keys() | now.keys() - ({"model_files"} - then.keys())  # older versions lack it
+    known = [key for key in now | then if key != "model_files" or key in then]  # older versions lack it
     if differ := [key for key in known if then.get(key) != now.get(key)]:
         raise UserError(f"{folder} was exported with other arguments ({then_and_now(then, now, differ)}). {advice}")
     if reason := kept.changed_rows(dict(settings), found.get("data", [])):

@@ -35,16 +35,18 @@ def digest_of(folder: str | os.PathLike) -> str | None:
 def _add_tensors(digest: hashlib._Hash, path: Path) -> None:
     """Add a file of tensors: 8 bytes with the length of its header, the header, and the tensors one after another."""
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
         header = file.read(min(length, HEADER))
         digest.update(header)
         try:
-            tensors = json.loads(header)
-            places = sorted(tuple(one["data_offsets"]) for name, one in tensors.items() if name != "__metadata__")
-        except (ValueError, LookupError, TypeError, AttributeError):  # no such file: loading it says so
-            places = [(0, path.stat().st_size - 8 - length)]
+            tensors = [one["data_offsets"] for name, one in json.loads(header).items() if name != "__metadata__"]
+            places = sorted((8 + length + start, 8 + length + end) for start, end in tensors)
+            if not all(0 <= start <= end <= size for start, end in places):
+                raise ValueError("tensors outside the file")
+        except (ValueError, LookupError, TypeError, AttributeError):  # a damaged file: loading it says so
+            places = [(0, size)]
         for start, end in places:
             large = end - start > WHOLE
             for k in range(SAMPLES if large else 1):
-                file.seek(8 + length + start + (k * (end - start - SAMPLE) // (SAMPLES - 1) if large else 0))
+                file.seek(start + (k * (end - start - SAMPLE) // (SAMPLES - 1) if large else 0))
                 digest.update(file.read(SAMPLE if large else end - start))

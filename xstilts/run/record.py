@@ -348,7 +348,7 @@ def is_there(folder: str | os.PathLike) -> bool:
 
 def without_uses(data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return data records without what their rows were read for, to compare them with those of earlier versions."""
-    left_out = ("file", "first", "used_as")
+    left_out = ("file", "first", "order", "used_as")
     return [{name: value for name, value in entry.items() if name not in left_out} for entry in data]
 
 

@@ -319,7 +319,7 @@ def _more_languages(record: Record, settings: dict[str, Any]) -> str | None:
         return None
     rows = Rows(settings["data_root"], settings.get("splits") or (), settings.get("translations"))
     chosen_on = (settings.get("select_on") or "").partition(":")[2].split(",")
-    held_out = {normalize(code) for code in chosen_on if code and code != "dev"}
+    held_out = {normalize(code.strip()) for code in chosen_on if code.strip() not in ("", "dev")}
     there = get_task(record.task, settings.get("benchmark", "xtreme")).languages(rows)
     more = [language for language in there if language not in record.scores and language not in held_out]
     return f"there are rows in {', '.join(more)} now" if more else None

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, TypedDict
 
 from tasks.errors import UserError
 from xstilts.cli.arms import PLAIN, known_or_near
-from xstilts.report.reading import english_dev
 from xstilts.run.record import Record
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ def _dev_score(record: Record) -> tuple[str, float] | None:
 
     It is English dev. Mining has dev pools in the test languages, so there it is their mean.
     """
+    from xstilts.report.reading import english_dev  # needs numpy, which may not be installed
+
     if found := english_dev(record):
         return f"English dev {found[0]}", found[1]
     if f"dev_{record.metric}" in record.mean:
