@@ -239,7 +239,7 @@ def test_translations_may_come_from_another_hub_id_of_the_task(tmp_path):
     write(tmp_path / "google__xquad/xquad.en/validation.jsonl", QA)
     write(tmp_path / "google__xtreme/XQuAD.de/validation.jsonl", QA[::-1])
     splits = ["train=validation[:3]", "dev=validation[3:]"]
-    with pytest.raises(UserError, match=r"share up to 3 rows of google/xquad .* and google/xtreme \(XQuAD.de, validation\)"):
+    with pytest.raises(UserError, match=r"up to 3 rows of google/xquad .* and google/xtreme \(XQuAD.de, validation\)"):
         read(tmp_path, splits, ("train", "en"), ("test", "de"), of="xquad")
 
 
