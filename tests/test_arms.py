@@ -409,7 +409,7 @@ def test_translations_are_read_where_the_rows_have_none_and_named(two):
         "more fr",
     ]
     assert [record.get("translated_by") for record in rows.records] == [None, None, "me/mt"]
-    record = SimpleNamespace(data=rows.records, finished="", settings={})
+    record = SimpleNamespace(data=rows.records, finished="", settings={}, phase="intermediate")
     assert outdated(record, {"model": "x", "data_root": two[0], "translations": two[1]}) is None
     with pytest.raises(UserError, match="es/train.parquet.*not in --translations"):
         task.load("train", "es", rows)

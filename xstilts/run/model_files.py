@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 # the model, and its tokenizer: its words, and what is said of them
@@ -26,18 +27,18 @@ def digest_of(folder: str | os.PathLike) -> str | None:
     for path in paths:
         digest.update(f"\n{path.name} {path.stat().st_size}\n".encode())
         if path.suffix == ".safetensors":
-            _add_tensors(digest, path)
+            _add_tensors(digest.update, path)
         else:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _add_tensors(digest: hashlib._Hash, path: Path) -> None:
+def _add_tensors(add: Callable[[bytes], None], path: Path) -> None:
     """Add a file of tensors: 8 bytes with the length of its header, the header, and the tensors one after another."""
     with path.open("rb") as file:
         length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
         header = file.read(min(length, HEADER))
-        digest.update(header)
+        add(header)
         try:
             tensors = [one["data_offsets"] for name, one in json.loads(header).items() if name != "__metadata__"]
             places = sorted((8 + length + start, 8 + length + end) for start, end in tensors)
@@ -49,4 +50,4 @@ def _add_tensors(digest: hashlib._Hash, path: Path) -> None:
             large = end - start > WHOLE
             for k in range(SAMPLES if large else 1):
                 file.seek(start + (k * (end - start - SAMPLE) // (SAMPLES - 1) if large else 0))
-                digest.update(file.read(SAMPLE if large else end - start))
+                add(file.read(SAMPLE if large else end - start))
