@@ -15,12 +15,12 @@ from xstilts.report.numbers import interval_of, p_text, signed
 BY_COMMAND = "<!-- Written by `python benchmarks/results.py pages`; change the csv files or that script instead. -->\n"
 
 
-def span(row: pd.Series, low: str = "interval_low", high: str = "interval_high") -> str:
-    return "" if pd.isna(row[low]) else f" [{interval_of((row[low], row[high]))}]"
-
-
 def difference(row: pd.Series) -> str:
-    return "" if pd.isna(row["difference"]) else signed(row["difference"]) + span(row)
+    """The difference of a contrast, and its interval if there is one."""
+    if pd.isna(row["difference"]):
+        return ""
+    low, high = row["interval_low"], row["interval_high"]
+    return signed(row["difference"]) + ("" if pd.isna(low) else f" [{interval_of((low, high))}]")
 
 
 def question_table(found: pd.DataFrame) -> Table:
@@ -56,7 +56,7 @@ def layers(found: pd.DataFrame) -> str:
     names = [name for name in found.columns if name.endswith(".layer")]
     by_layer: dict[str, list[str]] = {}
     for name in names:
-        by_layer.setdefault(" and ".join(_words(found[name])), []).append(name[:-6])
+        by_layer.setdefault(" and ".join(_words(found[name])), []).append(name.removesuffix(".layer"))
     return "; ".join(f"{', '.join(tasks)}: layer {layer}" for layer, tasks in by_layer.items())
 
 
@@ -83,8 +83,9 @@ def matrix_table(found: pd.DataFrame, question: bool) -> Table:
             cells.append(cell)
         rows.append((str(arm), cells))
     caption = "Score of each task, mean over languages ± sd over seeds (number of seeds)"
-    if question or layers(found):
-        at = layers(found) or "retrieval: the layer of --report_layer"
+    at = layers(found)
+    if question or at:
+        at = at or "retrieval: the layer of --report_layer"
         caption += f"; {at}, all languages that were measured" + (" (contrasts have their own)" if question else "")
     if any(cell.at_chance for _, cells in rows for cell in cells):
         caption += f"; {DAGGER}: English dev is at chance in every seed, or in some, which are then left out"

@@ -67,7 +67,7 @@ def label_numbers(names: tuple[str, ...], stored: tuple[str, ...] = (), by_numbe
     Args:
         names: the labels, in the order of their numbers.
         stored: the names of a ClassLabel. Integers then refer to these names.
-        by_number: False: a row spells a label as its name.
+        by_number: whether a row may give a label's number instead of its name.
 
     Raises:
         UserError: two of the names are the same label, or one of them stands for hidden gold.
@@ -119,7 +119,7 @@ def check_labels(
         where: the file, for errors.
         column: the column, for errors.
         stored: the names of a ClassLabel.
-        by_number: False: a row spells a label as its name.
+        by_number: whether a row may give a label's number instead of its name.
 
     Raises:
         UserError: a value is not a label; names the row, from 1.
@@ -161,6 +161,11 @@ def check_placeholder(gold: list, where: str) -> None:
         raise UserError(
             f"{where}: all {len(gold)} gold labels are {gold[0]}, a placeholder; this split cannot be scored."
         )
+
+
+def id_text(value: Any) -> str:
+    """Return an id as text: 7 for 7.0, as pandas writes a column of numbers that had a null."""
+    return str(int(value)) if isinstance(value, float) and value % 1 == 0 else str(value)
 
 
 def check_ids(ids: list[str], where: str, column: str = "id") -> None:

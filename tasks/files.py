@@ -188,21 +188,20 @@ def _feature(field: pa.Field, stored: Any, file: parquet.ParquetFile) -> Any:
 
     plain = Features.from_arrow_schema(pa.schema([field.remove_metadata()]))[field.name]
     inner = getattr(plain, "feature", plain)
-    if not class_names(stored):
+    if not (names := class_names(stored)):
         return plain
     kind = getattr(inner, "pa_type", None) or pa.null()
     if pa.types.is_integer(kind) and hasattr(stored, "feature") == hasattr(plain, "feature"):
         return stored
     values = file.read(columns=[field.name])[0].combine_chunks()
     values = values.flatten() if hasattr(values, "flatten") and hasattr(plain, "feature") else values
-    names = class_names(stored)
     if all(
         value is None or (isinstance(value, str) and (not value.isdecimal() or value in names))
         for value in values.unique().to_pylist()
     ):
         return plain
     raise ValueError(
-        f"the metadata 'huggingface' name the labels {', '.join(class_names(stored))}, but the column holds "
+        f"the metadata 'huggingface' name the labels {', '.join(names)}, but the column holds "
         f"{field.type}, expected integers. Write the file again with integers, or without the metadata."
     )
 

@@ -6,7 +6,7 @@ a regional variant has a subtag, as in BCP 47: `zh` is Chinese in simplified cha
 
 Sources write the same language as `deu` (Tatoeba), `German` (google/xtreme's udpos, Universal Dependencies), `german`
 (TyDiQA's ids) or `deu_Latn` (FLORES, SIB-200, Belebele, NTREX). `normalize` converts any of them to our code;
-`tatoeba_code`, `ud_name`, `tydiqa_name`, `flores_code` and `ntrex_code` convert our code to theirs. ISO 639's
+`tatoeba_code`, `ud_name`, `flores_code` and `ntrex_code` convert our code to theirs. ISO 639's
 private-use codes `qaa`..`qtz` are invented languages, and are the same everywhere.
 
 Which languages a model was pretrained on: tasks/coverage.py.
@@ -285,14 +285,6 @@ def ud_name(code: str) -> str:
     """
     ours = normalize(code)
     return _NAME.get(ours, ours)
-
-
-def tydiqa_name(code: str) -> str:
-    """Return the name that begins TyDiQA's ids (`swahili`).
-
-    A private-use code gives itself. Accepts the same spellings as `normalize`.
-    """
-    return ud_name(code).lower()
 
 
 def english_name(code: str) -> str:

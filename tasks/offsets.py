@@ -79,11 +79,9 @@ def mend(contexts: list[str], answers: list[dict]) -> dict[int, list[int]]:
         context, texts, starts = rows[row]
         if row not in mended and context not in alone:
             together = of_context[context]
-            moved = _one_reading(
-                context,
-                [text for one in together for text in rows[one][1]],
-                [start for one in together for start in rows[one][2]],
-            )
+            texts_of = [text for one in together for text in rows[one][1]]
+            starts_of = [start for one in together for start in rows[one][2]]
+            moved = _only(_readings(context, texts_of, starts_of))
             if moved is None:
                 alone.add(context)
             else:  # a row that is right by chance moves, too
@@ -124,16 +122,15 @@ def _readings(context: str, texts: list[str], starts: list[int]) -> list[list[in
     return found + [shift for shift in shifts if _stand(context, texts, shift)][:1]
 
 
-def _one_reading(context: str, texts: list[str], starts: list[int]) -> list[int] | None:
-    """Return the only one of `_readings`; None if there is none, or several that differ."""
-    found = _readings(context, texts, starts)
-    return found[0] if found and all(reading == found[0] for reading in found) else None
+def _only(readings: list[list[int]]) -> list[int] | None:
+    """Return the reading that all of these are; None if there is none, or if they differ."""
+    return readings[0] if readings and all(reading == readings[0] for reading in readings) else None
 
 
 def _mend_row(context: str, texts: list[str], starts: list[int]) -> list[int]:
-    if (reading := _one_reading(context, texts, starts)) is not None:
-        return reading
     found = _readings(context, texts, starts)
+    if (reading := _only(found)) is not None:
+        return reading
     mended = []
     for text, start in zip(texts, starts, strict=True):
         if not _stand(context, [text], [start]):

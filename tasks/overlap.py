@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tasks.checks import id_text
 from tasks.errors import UserError
 from tasks.expressions import are_other_shards, whole_split
 
@@ -151,8 +152,7 @@ def order_of(data: Dataset) -> str:
     column = next((name for name in ID_COLUMNS if name in data.column_names), None)
     if column is None:
         return f"{len(data)} rows"
-    ids = (str(int(i)) if isinstance(i, float) and i % 1 == 0 else str(i) for i in data[column][:])
-    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(map(id_text, data[column][:])).encode()).hexdigest()[:16]
 
 
 def _aligned(one: Use, record: Mapping[str, Any], other: Use, found: Mapping[str, Any]) -> bool:

@@ -56,7 +56,7 @@ class Pairs(Task):
         with reading(self.name, loaded.where):
             pairs = self.pairs(loaded.examples, loaded.where)
         numbers = self.row_numbers(pairs, loaded.examples)
-        # an empty text says nothing of its partner, and as a negative it is in many batches
+        # from an empty text nothing can be learned
         texts = zip(*self.sides(pairs), strict=True)
         whole = [row for row, (query, passage) in enumerate(texts) if query.strip() and passage.strip()]
         if len(whole) < len(pairs):

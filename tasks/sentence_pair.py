@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
-from tasks.checks import at_row, check_labels, check_text, languages_in, map_rows
+from tasks.checks import at_row, check_labels, check_text, id_text, languages_in, map_rows
 from tasks.columns import replace_columns
 from tasks.defaults import INTERMEDIATE
 from tasks.errors import UserError
@@ -66,7 +66,7 @@ print(model.config.id2label[scores.argmax().item()])"""
             raise UserError(
                 f"{self.name}: row {ids.index(None) + 1} has no id, which is needed to match rows across languages."
             )
-        return [str(int(i)) if isinstance(i, float) and i % 1 == 0 else str(i) for i in ids]
+        return list(map(id_text, ids))
 
     def to_rows(self, examples: Dataset) -> Dataset:
         return examples.rename_columns(dict(zip((*self.texts, "label"), self.columns, strict=True)))

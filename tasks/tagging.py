@@ -370,10 +370,10 @@ class PANX(Tagging):
                     f"{where}, row {row + 1}, column 'tokens': {bare!r} lacks the prefix {prefixes[0]!r} that row "
                     f"{prefixed.index(True) + 1} has."
                 )
-            found = {found[1] if (found := _PREFIX.match(token)) else "" for row in data["tokens"][:] for token in row}
-            if len(found) == 1 and found != {""}:
+            matches = [_PREFIX.match(token) for tokens in data["tokens"][:] for token in tokens]
+            if all(matches) and len(others := {match[1] for match in matches if match}) == 1:
                 raise UserError(
-                    f"{where}, column 'tokens': every word begins with {found.pop()!r}; expected the prefix "
+                    f"{where}, column 'tokens': every word begins with {others.pop()!r}; expected the prefix "
                     f"{prefixes[0]!r} or none. These are rows of another language."
                 )
             return data  # a sentence of one word may begin like that by chance

@@ -91,7 +91,7 @@ def _configs(folder: Path) -> Configs:
         for rows in found["secondary_task"].values():
             for row in rows:  # the id's first word is the language's English name, which the Hub writes in lower case
                 code, _, rest = row["id"].partition("-")
-                row["id"] = f"{codes.tydiqa_name('fi') if code in AS else code}-{rest}"
+                row["id"] = f"{codes.ud_name('fi').lower() if code in AS else code}-{rest}"
     if folder.name in ("mteb__NTREXBitextMining", "mteb__FloresBitextMining"):
         for rows in found["default"].values():
             for row in rows:

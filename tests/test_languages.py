@@ -7,7 +7,7 @@ from tasks import languages as lang
 from tasks.coverage import COVERAGE, covered
 from tasks.errors import UserError
 
-SPELL = [lang.tatoeba_code, lang.ud_name, lang.tydiqa_name, lang.flores_code, lang.ntrex_code]
+SPELL = [lang.tatoeba_code, lang.ud_name, lang.flores_code, lang.ntrex_code]
 DATA = Path(os.environ.get("XSTILTS_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 

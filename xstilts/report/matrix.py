@@ -71,6 +71,10 @@ class Matrix:
         """Return "target" or "retrieval", or None for a task without any cell."""
         return self._first[task].phase if task in self._first else None
 
+    def is_retrieval(self, task: str) -> bool:
+        """Whether a task is measured without training, also one without any cell yet."""
+        return self.phase(task) == "retrieval" or (self.phase(task) is None and task in RETRIEVAL)
+
     def metric(self, task: str) -> str | None:
         """Return the main metric of the task, or None for a task without any cell."""
         return self._first[task].metric if task in self._first else None
@@ -319,10 +323,10 @@ def _averages(matrix: Matrix, tasks: tuple[str, ...]) -> pd.DataFrame:
 def average_groups(matrix: Matrix) -> dict[str, list[str]]:
     """Return {name of an average: its tasks}: without and with retrieval, those that are different sets. A task that
     has no cell yet counts as what it will be."""
-    targets = [task for task in matrix.tasks if (matrix.phase(task) or task) not in ("retrieval", *RETRIEVAL)]
-    retrieval = len(targets) < len(matrix.tasks)
-    groups = {"without retrieval": targets, "with retrieval": matrix.tasks} if targets and retrieval else {}
-    return groups or {"all tasks": matrix.tasks}
+    targets = [task for task in matrix.tasks if not matrix.is_retrieval(task)]
+    if not targets or targets == matrix.tasks:
+        return {"all tasks": matrix.tasks}
+    return {"without retrieval": targets, "with retrieval": matrix.tasks}
 
 
 def whole_seeds(matrix: Matrix, task: str) -> dict[str, list[int]]:

@@ -38,7 +38,7 @@ SENTENCES = {
     "front ({figures}).",
     "no plain": "Not compared with {plain}: no seed has a usable score of both. {arm} has the highest score ({mean}).",
     "alone": "There is nothing to compare {arm} with. Its score is {mean}.",
-    "one ranked": "Only {arm} has all usable scores ({mean}), so no arm is ranked.",
+    "one ranked": "No arm is ranked: only {arm} has every score that is needed ({mean}).",
     "at chance": "No arm is ranked: every training ended at chance (†).",
     "nothing": "There is no score to rank yet.",
 }

@@ -30,7 +30,7 @@ def headline_tables(matrix: Matrix) -> list[Table]:
         name: mx.averages(matrix, tasks) for name, tasks in mx.average_groups(matrix).items() if len(tasks) > 1
     }
     heads = ["arm", *averages, *(f"{task} ({cells.score_name(matrix, task)})" for task in matrix.tasks)]
-    kinds = ["Retrieval" if matrix.phase(task) == "retrieval" else "Targets" for task in matrix.tasks]
+    kinds = ["Retrieval" if matrix.is_retrieval(task) else "Targets" for task in matrix.tasks]
     runs = [(kind, len(list(group))) for kind, group in itertools.groupby(kinds)]
     groups = [("", 1), ("Average", len(averages)), *runs]
     columns = [_average_scores(matrix, name, table) for name, table in averages.items()]
