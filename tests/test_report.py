@@ -21,6 +21,7 @@ from tasks.errors import UserError
 from xstilts.cli.arguments import RetrievalArguments
 from xstilts.report import charts, comparable, frames, notes, page
 from xstilts.report import matrix as mx
+from xstilts.report.tables import headline_tables
 from xstilts.run.record import Record
 
 REPO = Path(run_report.__file__).parent
@@ -547,6 +548,8 @@ def test_an_average_without_retrieval_waits_for_no_retrieval(runs):
     shutil.rmtree(runs / "mnli/seed0/tatoeba")
     of, _ = tables(runs, tasks=["xnli", "tydiqa", "tatoeba"])
     assert float(of["mnli"]["average without retrieval.mean"]) == pytest.approx((70 + 41) / 2)
+    table = headline_tables(mx.collect(runs, tasks=["xnli", "tydiqa", "tatoeba"]))[0]
+    assert [name for name, _ in table.groups][-2:] == ["Targets", "Retrieval"]
 
 
 def test_numbers_say_which_layer_and_which_seeds_they_are_of(runs):
